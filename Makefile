@@ -1,0 +1,54 @@
+# One verb a line; `make` alone lists them. Python 3.11+ and make are all that must be there beforehand.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+SOURCES := libs services tests tools
+PROJECTS := libs/common libs/tracker libs/stack services/trainer services/streaming services/dashboard
+MANIFESTS := $(PROJECTS:%=%/pyproject.toml)
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help setup demo test lint format generate lock clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready ## make .venv from the hashed locks (the other verbs do it by themselves)
+
+.venv/.ready: requirements.lock tools.lock Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Wattline needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "wattline: making .venv (about a minute, once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --require-hashes -r requirements.lock -r tools.lock
+	@$(BIN)/python -c 'import pathlib, sys, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "wattline-projects.pth").write_text("".join(f"{pathlib.Path(p).resolve()}\n" for p in sys.argv[1:]))' $(PROJECTS)
+	@touch $@
+
+demo: .venv/.ready ## train, measure and show it in a browser, on embedded real servers (ARGS='--help' teaches)
+	@exec $(BIN)/python -m wattline_stack.demo $(ARGS)
+
+test: .venv/.ready ## all tests (ARGS='tests/unit' for a part)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.ready ## ruff, mypy, and that generated code is fresh
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/mypy $(SOURCES)
+	@$(BIN)/python tools/gen_events.py --check
+
+format: .venv/.ready ## format, and mend what can be mended
+	@$(BIN)/ruff check --fix-only --quiet $(SOURCES)
+	@$(BIN)/ruff format $(SOURCES)
+
+generate: .venv/.ready ## write the generated Python of the schemas
+	@$(BIN)/python tools/gen_events.py
+
+lock: .venv/.ready ## resolve the dependencies anew into the two hashed locks
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --all-extras \
+		--no-emit-package wattline-common --no-emit-package wattline --group test $(MANIFESTS) -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--group lint -c requirements.lock -o tools.lock
+
+clean: ## remove .venv and what tools cached here (the data folder stays)
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
