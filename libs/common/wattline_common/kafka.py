@@ -1,0 +1,161 @@
+"""The topics of the contract, and how our clients talk to Kafka.
+
+`python -m wattline_common.kafka` creates the topics.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from wattline_common.errors import BrokerUnavailableError, ConfigurationError, WattlineError
+from wattline_common.settings import Endpoints
+
+__all__ = [
+    "TOPICS",
+    "TRAINING_AGGREGATES",
+    "TRAINING_EVENTS",
+    "TRAINING_EVENTS_REJECTED",
+    "Topic",
+    "cluster_id",
+    "ensure_topics",
+    "producer",
+]
+
+TRAINING_EVENTS = "training.events"
+TRAINING_AGGREGATES = "training.aggregates"
+TRAINING_EVENTS_REJECTED = "training.events.rejected"
+
+_TIMEOUT_S = 20.0
+_FOURTEEN_DAYS_MS = str(14 * 24 * 3600 * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic and the settings that the contract fixes for it."""
+
+    name: str
+    partitions: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+TOPICS = (
+    Topic(
+        TRAINING_EVENTS,
+        6,
+        {"message.timestamp.type": "LogAppendTime", "retention.ms": _FOURTEEN_DAYS_MS, "cleanup.policy": "delete"},
+    ),
+    Topic(TRAINING_AGGREGATES, 6, {"cleanup.policy": "compact,delete", "retention.ms": _FOURTEEN_DAYS_MS}),
+    Topic(TRAINING_EVENTS_REJECTED, 1, {"cleanup.policy": "delete", "retention.ms": _FOURTEEN_DAYS_MS}),
+)
+
+
+def producer(bootstrap_servers: str, **overrides: Any) -> Producer:  # noqa: ANN401  # librdkafka's values
+    """Return an idempotent producer that places keys as Java clients do, so that re-producers agree."""
+    return Producer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+            "compression.type": "zstd",
+            "linger.ms": 20,
+            **overrides,
+        }
+    )
+
+
+def cluster_id(bootstrap_servers: str) -> str:
+    """Return the id of the Kafka cluster; raise `BrokerUnavailableError`."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    try:
+        return str(admin.describe_cluster(request_timeout=_TIMEOUT_S).result(_TIMEOUT_S).cluster_id)
+    except (KafkaException, TimeoutError) as error:
+        raise _unavailable(bootstrap_servers, error) from error
+
+
+def ensure_topics(bootstrap_servers: str, *, replication_factor: int = 1) -> list[str]:
+    """Create the topics that are missing and mend the settings that differ; return what was done, a line each.
+
+    Raises `BrokerUnavailableError`; `ConfigurationError` when a topic has fewer partitions than the contract says.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    try:
+        present = admin.list_topics(timeout=_TIMEOUT_S).topics
+        missing = [topic for topic in TOPICS if topic.name not in present]
+        done = _create(admin, missing, replication_factor)
+        for topic in TOPICS:
+            if topic in missing:
+                continue
+            found = len(present[topic.name].partitions)
+            if found < topic.partitions:
+                raise ConfigurationError(
+                    f"topic {topic.name} has {found} partitions, fewer than {topic.partitions}: "
+                    f"add some with kafka-topics --alter --partitions {topic.partitions} before any event is written"
+                )
+            done += _mend(admin, topic)
+    except (KafkaException, TimeoutError) as error:
+        raise _unavailable(bootstrap_servers, error) from error
+    return done
+
+
+def _create(admin: AdminClient, topics: list[Topic], replication_factor: int) -> list[str]:
+    new = [NewTopic(t.name, t.partitions, replication_factor=replication_factor, config=t.config) for t in topics]
+    futures = admin.create_topics(new) if new else {}
+    for future in futures.values():
+        future.result(_TIMEOUT_S)
+    return [f"created {name}" for name in futures]
+
+
+def _mend(admin: AdminClient, topic: Topic) -> list[str]:
+    resource = ConfigResource(ResourceType.TOPIC, topic.name)
+    current = admin.describe_configs([resource])[resource].result(_TIMEOUT_S)
+    wrong = {key: value for key, value in topic.config.items() if _differs(current[key].value, value)}
+    if not wrong:
+        return []
+    entries = [ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in wrong.items()]
+    change = ConfigResource(ResourceType.TOPIC, topic.name, incremental_configs=entries)
+    admin.incremental_alter_configs([change])[change].result(_TIMEOUT_S)
+    return [f"set {key}={value} on {topic.name}" for key, value in wrong.items()]
+
+
+def _differs(found: str, wanted: str) -> bool:
+    return sorted(found.split(",")) != sorted(wanted.split(","))
+
+
+def _unavailable(bootstrap_servers: str, error: Exception) -> BrokerUnavailableError:
+    return BrokerUnavailableError(
+        f"Kafka does not answer at KAFKA_BOOTSTRAP_SERVERS={bootstrap_servers}: {error}; start it, or set the address"
+    )
+
+
+def main() -> int:
+    """Create the topics; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m wattline_common.kafka", description=ensure_topics.__doc__)
+    parser.add_argument("--replication-factor", type=int, default=1, help="of new topics (default 1)")
+    replication_factor = parser.parse_args().replication_factor
+    servers = Endpoints.from_environment().kafka_bootstrap_servers
+    try:
+        done = ensure_topics(servers, replication_factor=replication_factor)
+    except WattlineError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write("".join(f"{line}\n" for line in done) or "all topics are there\n")
+    return 0
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    raise SystemExit(main())

@@ -1,0 +1,233 @@
+"""The store's collections: names, document shapes, identities and indexes, shared by who writes and who reads.
+
+Only operations that MongoDB 8 and the embedded store do alike are used. Every write is keyed by `_id`.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
+
+from pymongo import ASCENDING, IndexModel, MongoClient
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+
+from wattline_common.errors import StoreUnavailableError
+
+__all__ = [
+    "AGGREGATED_METRICS",
+    "DATABASE",
+    "DIRTY_WINDOWS",
+    "PIPELINE_HEALTH",
+    "REJECTED_EVENTS",
+    "SCHEMAS",
+    "SETTLEMENT",
+    "TRAINING_METRICS",
+    "TRAINING_RUN_SUMMARY",
+    "WINDOW_LENGTH_S",
+    "Aggregate",
+    "DirtyWindow",
+    "Document",
+    "RejectedEvent",
+    "RunSummary",
+    "SourceSummary",
+    "WindowDocument",
+    "as_map",
+    "as_pairs",
+    "connect",
+    "ensure",
+    "event_id",
+    "window_id",
+    "window_start_us",
+]
+
+Document = dict[str, Any]
+
+DATABASE = "energy_emissions"
+TRAINING_METRICS = "training_metrics"
+TRAINING_RUN_SUMMARY = "training_run_summary"
+AGGREGATED_METRICS = "aggregated_metrics"
+REJECTED_EVENTS = "rejected_events"
+DIRTY_WINDOWS = "dirty_windows"
+SCHEMAS = "schemas"
+PIPELINE_HEALTH = "pipeline_health"
+
+WINDOW_LENGTH_S = 60
+SETTLEMENT = 2**40  # a window's revision = settlement * SETTLEMENT + events
+
+_INDEXES: Mapping[str, Sequence[IndexModel]] = {
+    TRAINING_METRICS: [
+        IndexModel([("run_id", ASCENDING), ("timestamp_us", ASCENDING)]),
+        IndexModel([("timestamp_us", ASCENDING)]),
+    ],
+    TRAINING_RUN_SUMMARY: [IndexModel([("last_event_at", ASCENDING)]), IndexModel([("user_id", ASCENDING)])],
+    AGGREGATED_METRICS: [
+        IndexModel([("run_id", ASCENDING), ("window_start", ASCENDING)]),
+        IndexModel([("window_start", ASCENDING)]),
+    ],
+    REJECTED_EVENTS: [IndexModel([("rejected_at", ASCENDING)])],
+    DIRTY_WINDOWS: [IndexModel([("due_at", ASCENDING)])],
+}
+
+
+class SourceSummary(TypedDict, total=False):
+    """What one source of a run has said, gathered by `$min` and `$max` only, so that order and replay cannot hurt."""
+
+    context: Document  # user_id, model_name, dataset_name, framework, environment, region_iso, project, host, ...
+    seq_max: int
+    first_timestamp_us: int
+    last_timestamp_us: int
+    energy_kwh: float  # highest cumulative figures of its samples
+    energy_low_kwh: float
+    energy_high_kwh: float
+    measured_energy_kwh: float
+    emissions_kg: float
+    methods: dict[str, int]  # Method -> 1, for each method that a device was read by
+    started: Document  # facts of RunStarted: seq, timestamp_us, hyperparameters, tags, planned_epochs, hardware, ...
+    latest_step: Document  # of the highest seq: seq, epoch, step, loss, accuracy
+    latest_sample: Document  # of the highest seq: seq, power_avg_w, grid_intensity_g_per_kwh, pue, ...
+    finished: Document  # facts of RunFinished: status, duration_s, source_energy_kwh, events_emitted, ...
+
+
+class RunSummary(TypedDict):
+    """A document of training_run_summary: all but `_id` and sources is a pure function of sources."""
+
+    _id: str  # run_id
+    sources: dict[str, SourceSummary]
+    run_id: str
+    status: str  # RUNNING, COMPLETED, FAILED, STOPPED or UNKNOWN
+    user_id: str
+    model_name: str
+    dataset_name: str
+    framework: str
+    environment: str
+    region_iso: str
+    project: str | None
+    simulated: bool
+    hosts: list[str]
+    methods: list[str]  # how the energy was got: Method names, sorted
+    started_at: datetime.datetime
+    last_event_at: datetime.datetime
+    finished_at: datetime.datetime | None
+    duration_s: float
+    energy_kwh: float
+    energy_low_kwh: float
+    energy_high_kwh: float
+    measured_energy_kwh: float
+    emissions_kg: float
+    events_expected: int  # by the sources' own numbering
+    epoch: int | None
+    step: int | None
+    loss: float | None
+    accuracy: float | None
+    power_w: float | None  # sum of the sources' latest samples
+    settled: NotRequired[Document]  # windows' sum when last settled: energy_kwh, difference_kwh, settled_at
+
+
+class Aggregate(TypedDict, total=False):
+    """The figures of one run's window, replaced as one by `$max`: the higher revision wins."""
+
+    revision: int  # first field on purpose: `$max` compares it first
+    events: int
+    samples: int
+    energy_kwh: float
+    energy_low_kwh: float
+    energy_high_kwh: float
+    measured_energy_kwh: float
+    energy_cpu_kwh: float
+    energy_gpu_kwh: float
+    energy_memory_kwh: float
+    energy_other_kwh: float
+    emissions_kg: float
+    power_avg_w: float | None
+    power_max_w: float | None
+    energy_p50_kwh: float | None
+    energy_p90_kwh: float | None
+    energy_p99_kwh: float | None
+    cpu_utilization_avg_pct: float | None
+    cpu_utilization_stddev_pct: float | None
+    gpu_utilization_avg_pct: float | None
+    loss_avg: float | None
+    accuracy_avg: float | None
+    energy_cpu_utilization_corr: float | None
+    context: Document  # user_id, model_name, ..., simulated
+
+
+class WindowDocument(TypedDict):
+    """A document of aggregated_metrics; `_id` is run_id|window_start|length."""
+
+    _id: str
+    run_id: str
+    window_start: datetime.datetime
+    window_end: datetime.datetime
+    length_s: int
+    aggregate: Aggregate
+
+
+class DirtyWindow(TypedDict):
+    """A document of dirty_windows: a window that got events since it was last settled; `_id` is the window's."""
+
+    _id: str
+    run_id: str
+    window_start_us: int
+    due_at: datetime.datetime  # when the settler looks at it
+    late: bool  # got an event after it was due: to be recomputed without comparing
+    mark: str  # new with every batch that touches it; a settler removes only the mark it saw
+
+
+class RejectedEvent(TypedDict):
+    """A document of rejected_events; `_id` is cluster:topic:partition:offset."""
+
+    _id: str
+    reason: str
+    detail: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[Document]
+    append_time: datetime.datetime
+    rejected_at: datetime.datetime
+
+
+def connect(mongodb_uri: str, *, timeout_ms: int = 10_000) -> Database[Document]:
+    """Return the database of a store; nothing is sent yet."""
+    client: MongoClient[Document] = MongoClient(
+        mongodb_uri, serverSelectionTimeoutMS=timeout_ms, tz_aware=True, appname="wattline"
+    )
+    return client[DATABASE]
+
+
+def ensure(database: Database[Document]) -> None:
+    """Create the indexes that are missing; raise `StoreUnavailableError`."""
+    try:
+        for collection, indexes in _INDEXES.items():
+            database[collection].create_indexes(list(indexes))
+    except PyMongoError as error:
+        raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error
+
+
+def event_id(run_id: str, source_id: str, seq: int) -> str:
+    """Return the identity of an event; injective, as neither id may contain `|`."""
+    return f"{run_id}|{source_id}|{seq}"
+
+
+def window_start_us(timestamp_us: int, length_s: int = WINDOW_LENGTH_S) -> int:
+    """Return the start of the tumbling window that holds a moment, in microseconds since 1970."""
+    length_us = length_s * 1_000_000
+    return timestamp_us // length_us * length_us
+
+
+def window_id(run_id: str, start_us: int, length_s: int = WINDOW_LENGTH_S) -> str:
+    """Return the identity of a run's window: run_id|window_start|length, the start in ISO 8601, UTC."""
+    start = datetime.datetime.fromtimestamp(start_us // 1_000_000, tz=datetime.UTC)
+    return f"{run_id}|{start:%Y-%m-%dT%H:%M:%SZ}|{length_s}"
+
+
+def as_pairs(values: Mapping[str, Any]) -> list[Document]:
+    """Return a map as sorted {k, v} pairs: keys of users may hold dots and dollars, which field names must not."""
+    return [{"k": key, "v": values[key]} for key in sorted(values)]
+
+
+def as_map(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the map that `as_pairs` stored."""
+    return {pair["k"]: pair["v"] for pair in pairs}
