@@ -5,9 +5,12 @@ A message is a zero byte, the schema id as four bytes big-endian, and the Avro b
 
 from __future__ import annotations
 
+import copy
+import datetime
 import functools
 import io
 import json
+import operator
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +20,12 @@ import fastavro
 from fastavro.schema import SchemaParseException
 
 from wattline_common.errors import ContractError
-from wattline_common.events import EVENT_TYPES, Event
+from wattline_common.events import EPOCH, EVENT_TYPES, Event
 from wattline_common.schemas import VERSIONS
 
 __all__ = ["Datum", "Decoder", "encode_body", "frame", "newest_schema", "unframe"]
 
-_HEAD = struct.Struct(">bI")
+_HEAD = struct.Struct(">BI")
 _MAGIC = 0
 _TYPES_BY_FULL_NAME = {kind.AVRO_NAME: kind for kind in EVENT_TYPES.values()}
 
@@ -49,7 +52,9 @@ def encode_body(event: Event) -> bytes:
     """
     buffer = io.BytesIO()
     try:
-        fastavro.schemaless_writer(buffer, newest_schema(event.AVRO_NAME), event.to_avro(), strict=True)
+        datum = event.to_avro()
+        _refuse_silent_changes(event.AVRO_NAME, datum)
+        fastavro.schemaless_writer(buffer, newest_schema(event.AVRO_NAME), datum, strict=True)
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ContractError("not_encodable", f"{event.AVRO_NAME}: {error}") from error
     return buffer.getvalue()
@@ -92,7 +97,7 @@ class Decoder:
         """Return the event in its newest version; raise `ContractError` when it cannot be read."""
         schema_id, body = unframe(message)
         writer = self._writer(schema_id)
-        fields = _read(body, writer, newest_schema(writer["name"]))
+        fields = _read(body, writer, _reader_schema(writer["name"]))
         return _TYPES_BY_FULL_NAME[writer["name"]].from_avro(fields)
 
     def _writer(self, schema_id: int) -> Any:  # noqa: ANN401  # fastavro's parsed schemas are of any shape
@@ -103,12 +108,49 @@ class Decoder:
         return writer
 
 
+@functools.cache
+def _reader_schema(full_name: str) -> Any:  # noqa: ANN401  # as above
+    """Return the newest schema as fastavro reads by it: it hands out a timestamp's default as it stands, an int."""
+    schema = copy.deepcopy(newest_schema(full_name))
+    for entry in schema["fields"]:
+        if isinstance(entry["type"], dict) and entry["type"].get("logicalType") and "default" in entry:
+            entry["default"] = EPOCH
+    return schema
+
+
+@functools.cache
+def _strict_fields(full_name: str) -> tuple[tuple[str, str], ...]:
+    """Return name and type of the fields in which fastavro's writer would change a value instead of refusing it."""
+    found = []
+    for entry in newest_schema(full_name)["fields"]:
+        kind = entry["type"].get("logicalType") if isinstance(entry["type"], dict) else entry["type"]
+        if kind in ("int", "long", "boolean", "timestamp-micros"):
+            found.append((entry["name"], kind))
+    return tuple(found)
+
+
+def _refuse_silent_changes(full_name: str, datum: dict[str, Any]) -> None:
+    """Raise `TypeError` or `ValueError` where fastavro would truncate a float, overflow an int or guess a time zone."""
+    for name, kind in _strict_fields(full_name):
+        value = datum[name]
+        if kind == "timestamp-micros":
+            if not isinstance(value, datetime.datetime) or value.tzinfo is None:
+                raise TypeError(f"{name} is {value!r}, no time with a zone")
+        elif kind == "boolean":
+            if not isinstance(value, bool):
+                raise TypeError(f"{name} is {value!r}, neither true nor false")
+        else:
+            number = operator.index(value)  # a TypeError for a float
+            if kind == "int" and not -(2**31) <= number < 2**31:
+                raise ValueError(f"{name} is {number}, more than 32 bits hold")
+
+
 def _parse(schema_id: int, text: str) -> dict[str, Any]:
     try:
         parsed = fastavro.parse_schema(json.loads(text))
-    except (SchemaParseException, ValueError) as error:
-        raise ContractError("foreign_schema", f"schema id {schema_id} is no Avro schema: {error}") from error
-    if not isinstance(parsed, dict) or parsed.get("name") not in _TYPES_BY_FULL_NAME:
+    except (SchemaParseException, ValueError, KeyError, TypeError) as error:  # the last two: JSON, yet no schema
+        raise ContractError("foreign_schema", f"schema id {schema_id} is no Avro schema: {error!r}") from error
+    if not isinstance(parsed, dict) or parsed["type"] != "record" or parsed["name"] not in _TYPES_BY_FULL_NAME:
         name = parsed.get("name") if isinstance(parsed, dict) else parsed
         raise ContractError("foreign_schema", f"schema id {schema_id} is of {name}, which is no event of ours")
     return parsed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -10,7 +11,7 @@ from wattline_common.errors import ConfigurationError
 
 __all__ = ["Environment"]
 
-T = TypeVar("T")
+Number = TypeVar("Number", int, float)
 
 
 class Environment:
@@ -38,7 +39,7 @@ class Environment:
             return default if not text else text in {"1", "true", "yes", "on"}
         raise ConfigurationError(f"{name}={text!r} is neither yes nor no; set it to 1 or 0")
 
-    def _number(self, name: str, default: T, kind: Callable[[str], T], what: str, at_least: float) -> T:
+    def _number(self, name: str, default: Number, kind: Callable[[str], Number], what: str, at_least: float) -> Number:
         text = self.text(name)
         if not text:
             return default
@@ -46,6 +47,8 @@ class Environment:
             value = kind(text)
         except ValueError as error:
             raise ConfigurationError(f"{name}={text!r} is not {what}; unset it to get {default}") from error
-        if not float(value) >= at_least:  # type: ignore[arg-type]  # int and float only; catches NaN too
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigurationError(f"{name}={text!r} is not {what}; unset it to get {default}")
+        if value < at_least:
             raise ConfigurationError(f"{name}={text} is below {at_least}; unset it to get {default}")
         return value

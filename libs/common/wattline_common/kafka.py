@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -114,9 +115,24 @@ def ensure_topics(bootstrap_servers: str, *, replication_factor: int = 1) -> lis
 def _create(admin: AdminClient, topics: list[Topic], replication_factor: int) -> list[str]:
     new = [NewTopic(t.name, t.partitions, replication_factor=replication_factor, config=t.config) for t in topics]
     futures = admin.create_topics(new) if new else {}
-    for future in futures.values():
+    return [f"created {name}" for name, future in futures.items() if _created(future, name, replication_factor)]
+
+
+def _created(future: Future[None], name: str, replication_factor: int) -> bool:
+    """Wait for a topic; say whether it is we who created it: services that start together all try."""
+    try:
         future.result(_TIMEOUT_S)
-    return [f"created {name}" for name in futures]
+    except KafkaException as error:
+        code = error.args[0].code()
+        if code == KafkaError.TOPIC_ALREADY_EXISTS:
+            return False
+        if code == KafkaError.INVALID_REPLICATION_FACTOR:
+            raise ConfigurationError(
+                f"topic {name} cannot have {replication_factor} replicas: {error}; set --replication-factor "
+                "to no more than there are brokers"
+            ) from error
+        raise
+    return True
 
 
 def _mend(admin: AdminClient, topic: Topic) -> list[str]:
