@@ -1,0 +1,97 @@
+"""Downloads the pinned jars with the Ivy that ships inside pyspark, and puts them in place only when every sum is right."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+from wattline_common.errors import ResourceError
+
+from wattline_stack.jvm.java import java_executable, network_options
+from wattline_stack.jvm.pins import IVY_FILE, Pins, verify
+from wattline_stack.progress import ProgressView
+
+__all__ = ["fetch"]
+
+SETTINGS = """<ivysettings>
+  <settings defaultResolver="maven"/>
+  <caches defaultCacheDir={cache} useOrigin="false"/>
+  <resolvers><ibiblio name="maven" m2compatible="true" usepoms="true"{root}/></resolvers>
+</ivysettings>
+"""
+PATTERN = "[conf]/[artifact]-[revision](-[classifier]).[ext]"
+POLL_S = 0.25
+
+
+def fetch(work: Path, repository: str, pins: Pins | None, progress: ProgressView) -> Path:
+    """Download everything under ``work`` and return the folder of it, checked against ``pins`` (None: unchecked).
+
+    An interrupted download goes on where it was. Raises `ResourceError` when the network, or a sum, is not right.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    target = work / "bundle"
+    shutil.rmtree(target, ignore_errors=True)
+    with progress.task(
+        "downloading Kafka, registry, store and Spark connectors (once)", pins and pins.total_mb
+    ) as update:
+        process = subprocess.Popen(_command(work, target, repository), stdout=(work / "ivy.log").open("w"), stderr=-2)
+        try:
+            while process.poll() is None:
+                time.sleep(POLL_S)
+                update(_megabytes(work / "ivy"))
+        finally:
+            process.kill()
+            process.wait()
+    if process.returncode:
+        raise ResourceError(_explain((work / "ivy.log").read_text(errors="replace"), work))
+    if pins is not None:
+        try:
+            verify(target, pins)
+        except ResourceError:
+            shutil.rmtree(work)
+            raise
+    return target
+
+
+def _command(work: Path, target: Path, repository: str) -> list[str]:
+    root = f" root={quoteattr(repository)}" if repository else ""
+    settings = work / "ivysettings.xml"
+    settings.write_text(SETTINGS.format(cache=quoteattr(str(work / "ivy")), root=root), encoding="utf-8")
+    return [
+        *(str(java_executable()), "-Xmx256m", "-XX:TieredStopAtLevel=1", *network_options(work)),
+        *("-cp", str(_ivy_jar()), "org.apache.ivy.Main", "-settings", str(settings), "-ivy", str(IVY_FILE)),
+        *("-confs", "kafka", "registry", "store", "spark", "compiler"),
+        *("-types", "jar", "bundle", "tar.gz"),  # snakeyaml calls itself a bundle
+        *("-retrieve", f"{target}/{PATTERN}"),
+    ]
+
+
+def _ivy_jar() -> Path:
+    spec = importlib.util.find_spec("pyspark")
+    jars = sorted((Path(spec.origin).parent / "jars").glob("ivy-*.jar")) if spec and spec.origin else []
+    if not jars:
+        raise ResourceError("pyspark, which ships the downloader, is not installed whole: run make clean setup")
+    return jars[-1]
+
+
+def _megabytes(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:  # a .part file that was just renamed
+            continue
+    return total >> 20
+
+
+def _explain(log: str, work: Path) -> str:
+    errors = [line.strip() for line in log.splitlines() if "Server access error" in line or "FAILED" in line]
+    reason = errors[0] if errors else (log.strip().splitlines() or ["no output"])[-1].strip()
+    return (
+        f"the Java parts could not be downloaded: {reason}. Check the network and its proxy (HTTPS_PROXY), or name a "
+        f"mirror by WATTLINE_JAR_REPOSITORY; all output is in {work / 'ivy.log'}. What was fetched is kept: run again"
+    )
