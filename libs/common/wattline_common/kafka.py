@@ -34,6 +34,7 @@ __all__ = [
     "cluster_id",
     "ensure_topics",
     "producer",
+    "require_topics",
 ]
 
 TRAINING_EVENTS = "training.events"
@@ -110,6 +111,20 @@ def ensure_topics(bootstrap_servers: str, *, replication_factor: int = 1) -> lis
     except (KafkaException, TimeoutError) as error:
         raise _unavailable(bootstrap_servers, error) from error
     return done
+
+
+def require_topics(bootstrap_servers: str) -> None:
+    """Raise `ConfigurationError` unless every topic is there; `BrokerUnavailableError` without Kafka."""
+    try:
+        present = AdminClient({"bootstrap.servers": bootstrap_servers}).list_topics(timeout=_TIMEOUT_S).topics
+    except KafkaException as error:
+        raise _unavailable(bootstrap_servers, error) from error
+    missing = [topic.name for topic in TOPICS if topic.name not in present]
+    if missing:
+        raise ConfigurationError(
+            f"Kafka at KAFKA_BOOTSTRAP_SERVERS={bootstrap_servers} lacks {', '.join(missing)}; "
+            "run: python -m wattline_common.kafka"
+        )
 
 
 def _create(admin: AdminClient, topics: list[Topic], replication_factor: int) -> list[str]:

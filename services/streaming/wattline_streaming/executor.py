@@ -1,0 +1,76 @@
+"""What runs inside Spark's Python workers: one ledger a process, built at first use from plain settings."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+from confluent_kafka import KafkaException, Producer
+
+from wattline_common import kafka, store
+from wattline_common.codec import Decoder
+from wattline_common.errors import BrokerUnavailableError
+from wattline_common.registry import Registry
+from wattline_streaming.books import Books, Rejection
+from wattline_streaming.identity import SchemaBook
+from wattline_streaming.ledger import Ledger
+from wattline_streaming.settings import StreamingSettings
+
+__all__ = ["book"]
+
+_FLUSH_S = 30.0
+
+
+def book(settings: StreamingSettings, cluster_id: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Book the batches of one task and yield the typed columns of their first-seen good events."""
+    return _ledger(settings, cluster_id).run(batches)
+
+
+@functools.cache
+def _ledger(settings: StreamingSettings, cluster_id: str) -> Ledger:
+    endpoints = settings.endpoints
+    database = store.connect(endpoints.mongodb_uri)
+    books = Books(
+        database,
+        _RejectedTopic(endpoints.kafka_bootstrap_servers),
+        cluster_id=cluster_id,
+        topic=kafka.TRAINING_EVENTS,
+        settle_delay=datetime.timedelta(seconds=settings.settle_delay_s),
+        quiet=datetime.timedelta(seconds=settings.settle_interval_s),
+        now=lambda: datetime.datetime.now(datetime.UTC),
+    )
+    decoder = Decoder(SchemaBook(database, Registry(endpoints.schema_registry_url).schema_text))
+    return Ledger(decoder, books, datetime.timedelta(seconds=settings.future_tolerance_s))
+
+
+class _RejectedTopic:
+    """Sends rejected messages, as they came, with reason and origin as headers."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._bootstrap_servers = bootstrap_servers
+
+    @functools.cached_property
+    def _producer(self) -> Producer:  # most workers never reject anything
+        return kafka.producer(self._bootstrap_servers)
+
+    def send(self, rejections: Iterable[Rejection]) -> None:
+        errors: list[str] = []
+        for rejection in rejections:
+            place = rejection.position
+            origin = f"{kafka.TRAINING_EVENTS}:{place.partition}:{place.offset}"
+            ours = [("wattline.reason", rejection.reason.encode()), ("wattline.origin", origin.encode())]
+            try:
+                self._producer.produce(
+                    kafka.TRAINING_EVENTS_REJECTED,
+                    key=rejection.key,
+                    value=rejection.value,
+                    headers=[*rejection.headers, *ours],
+                    on_delivery=lambda error, _: errors.append(str(error)) if error else None,
+                )
+            except (KafkaException, BufferError) as error:
+                raise BrokerUnavailableError(f"cannot write to {kafka.TRAINING_EVENTS_REJECTED}: {error}") from error
+        left = self._producer.flush(_FLUSH_S) if "_producer" in self.__dict__ else 0
+        if left or errors:
+            raise BrokerUnavailableError(f"{left} messages not on {kafka.TRAINING_EVENTS_REJECTED}; {errors[:3]}")

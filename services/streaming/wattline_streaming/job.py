@@ -1,0 +1,182 @@
+"""What Spark does, in which order: source, decode, ledger, fold, sink; and how the query is kept running."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pymongo.collection import Collection
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from wattline_common import errors
+from wattline_common.errors import StopError, WattlineError
+from wattline_common.kafka import TRAINING_EVENTS
+from wattline_common.store import Document
+from wattline_streaming import executor
+from wattline_streaming.decode import decode
+from wattline_streaming.settings import StreamingSettings
+from wattline_streaming.settle import Settler, WindowSink
+from wattline_streaming.typed import SPARK_DDL
+from wattline_streaming.windows import fold
+
+__all__ = ["Job", "spark_session"]
+
+_LOG = logging.getLogger(__name__)
+_MOST_FAILURES = 5  # of one batch, for another reason than a server that is away
+_LONGEST_WAIT_S = 30.0
+_DRAIN_S = 20.0
+
+
+def spark_session(settings: StreamingSettings) -> SparkSession:
+    """Return a session that is small, quiet, on loopback and in UTC."""
+    options = {
+        "spark.jars": settings.spark_jars,
+        "spark.driver.memory": settings.driver_memory,
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=4",
+        "spark.ui.enabled": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
+        "spark.sql.streaming.stateStore.providerClass": (
+            "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+        ),
+        "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
+    }
+    builder = SparkSession.builder.master(settings.spark_master).appName("wattline-streaming")
+    for key, value in options.items():
+        builder = builder.config(key, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    return session
+
+
+class Job:
+    """The one streaming query with its settling."""
+
+    def __init__(
+        self,
+        settings: StreamingSettings,
+        *,
+        spark: SparkSession,
+        cluster_id: str,
+        writers: Callable[[], Mapping[int, str]],
+        sink: WindowSink,
+        settler: Settler,
+        health: Collection[Document],
+    ) -> None:
+        self._settings = settings
+        self._spark = spark
+        self._cluster_id = cluster_id
+        self._writers = writers
+        self._sink = sink
+        self._settler = settler
+        self._health = health
+        self._busy = threading.Lock()  # the ledger and the settler never run at the same time
+        self._failures = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Run until ``stop`` is set, then end between batches. Raises `StopError` when going on makes no sense."""
+        settling = threading.Thread(target=self._settle_when_idle, args=(stop,), name="settler", daemon=True)
+        settling.start()
+        while not stop.is_set():
+            try:
+                query = self._start()
+                while query.isActive and not stop.wait(0.2):
+                    pass
+                if stop.is_set():
+                    self._drain(query)
+                    break
+                problem = str(query.exception())
+            except WattlineError as error:
+                problem = f"{type(error).__name__}: {error}"
+            self._back_off(problem, stop)
+        settling.join(_DRAIN_S)
+
+    def _start(self) -> StreamingQuery:
+        rows = decode(self._source(), self._writers())
+        booked = rows.mapInArrow(functools.partial(executor.book, self._settings, self._cluster_id), SPARK_DDL)
+        folded = fold(booked, watermark_s=self._settings.watermark_s)
+        checkpoint = Path(self._settings.checkpoint_dir, "query")
+        return (
+            folded.writeStream.outputMode("update")
+            .foreachBatch(self._write_batch)
+            .option("checkpointLocation", str(checkpoint))
+            .trigger(processingTime=f"{self._settings.trigger_interval_ms} milliseconds")
+            .start()
+        )
+
+    def _source(self) -> DataFrame:
+        options = {
+            "kafka.bootstrap.servers": self._settings.endpoints.kafka_bootstrap_servers,
+            "subscribe": TRAINING_EVENTS,
+            "startingOffsets": "earliest",
+            "includeHeaders": "true",
+            "maxOffsetsPerTrigger": str(self._settings.max_offsets_per_trigger),
+        }
+        return self._spark.readStream.format("kafka").options(**options).load()
+
+    def _write_batch(self, windows: DataFrame, batch_id: int) -> None:
+        with self._busy:
+            started = _now()
+            rows = windows.toArrow().to_pylist()  # the batch's one action: it runs the ledger, too
+            self._sink(rows, {})
+            settled = self._settler.step(_now())
+            self._failures = 0
+            facts = {
+                "batch_id": batch_id,
+                "batch_at": _now(),
+                "batch_s": (_now() - started).total_seconds(),
+                "windows_written": len(rows),
+                "windows_folded_anew": settled,
+            }
+            self._health.update_one({"_id": "streaming"}, {"$set": facts}, upsert=True)
+
+    def _settle_when_idle(self, stop: threading.Event) -> None:
+        while not stop.wait(self._settings.settle_interval_s):
+            if not self._busy.acquire(blocking=False):
+                continue
+            try:
+                self._settler.step(_now())
+            except Exception as error:  # noqa: BLE001  # whatever it is, the marks are still there for the next step
+                _LOG.warning("settling failed and is tried again in %s s: %s", self._settings.settle_interval_s, error)
+            finally:
+                self._busy.release()
+
+    def _drain(self, query: StreamingQuery) -> None:
+        """Stop the query after the batch under way, so that a restart has nothing to repeat."""
+        deadline = _now() + datetime.timedelta(seconds=_DRAIN_S)
+        while query.isActive and query.status["isTriggerActive"] and _now() < deadline:
+            threading.Event().wait(0.05)
+        with self._busy:
+            query.stop()
+
+    def _back_off(self, problem: str, stop: threading.Event) -> None:
+        """Wait, longer each time; raise `StopError` for what waiting cannot mend."""
+        if _names(problem, StopError):
+            raise StopError(problem)
+        self._failures += 1
+        if not _names(problem, errors.UnavailableError) and self._failures >= _MOST_FAILURES:
+            raise StopError(
+                f"the same batch failed {self._failures} times; its offsets stand in "
+                f"{self._settings.checkpoint_dir}/query/offsets. Mend the cause and start again: {problem}"
+            )
+        wait_s = min(2.0 ** (self._failures - 1), _LONGEST_WAIT_S)
+        _LOG.warning("the query stopped (%d in a row), next try in %.0f s: %s", self._failures, wait_s, problem)
+        stop.wait(wait_s)
+
+
+def _names(problem: str, kind: type[WattlineError]) -> bool:
+    """Return whether a problem's text, which may come from another process, names an error of a kind."""
+    return any(cls.__name__ in problem for cls in (kind, *kind.__subclasses__()))
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

@@ -1,0 +1,159 @@
+"""The last word on every window: once it is due it is compared with the raw events and, where it differs, folded anew.
+
+Late, backfilled, duplicated and rejected events all end right here, whatever the watermark did on the fast path.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+from pymongo import UpdateOne
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+from pyspark.sql import SparkSession
+
+from wattline_common import store
+from wattline_common.errors import StoreUnavailableError
+from wattline_common.store import SETTLEMENT, Document
+from wattline_streaming.typed import ARROW_SCHEMA, typed_row
+from wattline_streaming.windows import fold
+
+__all__ = ["Settler", "WindowSink"]
+
+_LOG = logging.getLogger(__name__)
+_MOST_WINDOWS = 50_000  # a step; the rest is due in the next
+_RELATIVE_TOLERANCE = 1e-9
+_RAW_FIELDS = dict.fromkeys((*ARROW_SCHEMA.names, "timestamp", "timestamp_us", "devices.kind", "devices.energy_kwh"), 1)
+
+WindowSink = Callable[[list[Document], Mapping[str, int]], None]
+"""Stores folded rows; the second argument is each window id's settlement."""
+
+
+class Settler:
+    """Settles the windows that are due. Its caller keeps it and the ledger from running at the same time."""
+
+    def __init__(self, database: Database[Document], spark: SparkSession, sink: WindowSink) -> None:
+        self._database = database
+        self._spark = spark
+        self._sink = sink
+
+    def step(self, now: datetime.datetime) -> int:
+        """Settle the windows due at ``now``; return how many were folded anew.
+
+        Raises `StoreUnavailableError`; whatever was done by then is right, and the rest is still marked.
+        """
+        try:
+            return self._settle(now)
+        except PyMongoError as error:
+            raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error
+
+    def _settle(self, now: datetime.datetime) -> int:
+        marks = list(self._database[store.DIRTY_WINDOWS].find({"due_at": {"$lte": now}}).limit(_MOST_WINDOWS))
+        if not marks:
+            return 0
+        by_id = {mark["_id"]: mark for mark in marks}
+        settlements = self._settlements(by_id)
+        if settlements:
+            self._fold_anew(by_id, settlements)
+        self._remove(marks)
+        self._note_differences({mark["run_id"] for mark in marks}, now)
+        _LOG.info("settled %d windows, %d of them folded anew", len(marks), len(settlements))
+        return len(settlements)
+
+    def _settlements(self, marks: Mapping[str, Document]) -> dict[str, int]:
+        """Return window id -> next settlement of the windows that are late or differ from raw."""
+        found = self._database[store.AGGREGATED_METRICS].find(
+            {"_id": {"$in": list(marks)}}, {"aggregate.revision": 1, "aggregate.events": 1, "aggregate.energy_kwh": 1}
+        )
+        aggregates = {window["_id"]: window["aggregate"] for window in found}
+        on_time = {key: mark for key, mark in marks.items() if not mark.get("late")}
+        sums = self._raw_sums(on_time)
+        differing = [key for key in on_time if not _agrees(aggregates.get(key), sums.get(key, (0, 0.0)))]
+        to_fold = [key for key, mark in marks.items() if mark.get("late")] + differing
+        return {key: aggregates.get(key, {}).get("revision", 0) // SETTLEMENT + 1 for key in to_fold}
+
+    def _raw_sums(self, marks: Mapping[str, Document]) -> dict[str, tuple[int, float]]:
+        """Return window id -> (events, energy in kWh) of the raw events."""
+        energies: dict[str, list[float]] = {key: [] for key in marks}
+        for window, event in self._raw(marks, {"energy_kwh": 1}):
+            energies[window].append(event.get("energy_kwh") or 0.0)
+        return {key: (len(values), math.fsum(values)) for key, values in energies.items()}
+
+    def _fold_anew(self, marks: Mapping[str, Document], settlements: Mapping[str, int]) -> None:
+        raw = self._raw({key: marks[key] for key in settlements}, _RAW_FIELDS)
+        rows = [typed_row(event) for _, event in raw]
+        if not rows:
+            return
+        frame = self._spark.createDataFrame(pa.Table.from_pylist(rows, schema=ARROW_SCHEMA))
+        self._sink(fold(frame, watermark_s=0).toArrow().to_pylist(), settlements)
+
+    def _raw(self, marks: Mapping[str, Document], fields: Mapping[str, int]) -> Iterator[tuple[str, Document]]:
+        """Yield window id and event of the marked windows: one pass over the raw events per stretch of time."""
+        projection = {"run_id": 1, "timestamp_us": 1, **fields}
+        for first_us, last_us in _stretches({mark["window_start_us"] for mark in marks.values()}):
+            wanted = {"timestamp_us": {"$gte": first_us, "$lt": last_us}}
+            for event in self._database[store.TRAINING_METRICS].find(wanted, projection):
+                window = store.window_id(event["run_id"], store.window_start_us(event["timestamp_us"]))
+                if window in marks:
+                    yield window, _at_full_resolution(event)
+
+    def _remove(self, marks: list[Document]) -> None:
+        """Remove the marks that were seen; one that has been set anew since stays."""
+        collection = self._database[store.DIRTY_WINDOWS]
+        now_there = collection.find({"_id": {"$in": [mark["_id"] for mark in marks]}}, {"mark": 1})
+        seen = {mark["_id"]: mark["mark"] for mark in marks}
+        collection.delete_many({"_id": {"$in": [m["_id"] for m in now_there if m["mark"] == seen[m["_id"]]]}})
+
+    def _note_differences(self, run_ids: set[str], now: datetime.datetime) -> None:
+        """Write the windows' sum, and by how much it misses the sources' own totals, into finished runs' summaries."""
+        summaries = self._database[store.TRAINING_RUN_SUMMARY]
+        finished = list(
+            summaries.find({"_id": {"$in": list(run_ids)}, "finished_at": {"$ne": None}}, {"energy_kwh": 1})
+        )
+        if not finished:
+            return
+        parts: dict[str, list[float]] = {run["_id"]: [] for run in finished}
+        wanted = {"run_id": {"$in": list(parts)}}
+        for window in self._database[store.AGGREGATED_METRICS].find(wanted, {"run_id": 1, "aggregate.energy_kwh": 1}):
+            parts[window["run_id"]].append(window["aggregate"]["energy_kwh"])
+        writes = []
+        for run in finished:
+            energy_kwh = math.fsum(parts[run["_id"]])
+            settled = {"energy_kwh": energy_kwh, "difference_kwh": run["energy_kwh"] - energy_kwh, "settled_at": now}
+            writes.append(UpdateOne({"_id": run["_id"]}, {"$set": {"settled": settled}}))
+        summaries.bulk_write(writes, ordered=False)
+
+
+def _agrees(aggregate: Document | None, raw: tuple[int, float]) -> bool:
+    if aggregate is None:
+        return False
+    events, energy_kwh = raw
+    close = math.isclose(aggregate["energy_kwh"], energy_kwh, rel_tol=_RELATIVE_TOLERANCE, abs_tol=1e-18)
+    return bool(aggregate["events"] == events and close)
+
+
+def _stretches(starts_us: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yield [first, last) of each stretch of time that the windows cover; gaps under an hour are read over."""
+    length_us, gap_us = store.WINDOW_LENGTH_S * 1_000_000, 3_600_000_000
+    ordered = sorted(starts_us)
+    first = last = ordered[0]
+    for start in ordered[1:]:
+        if start - last > gap_us:
+            yield first, last + length_us
+            first = start
+        last = start
+    yield first, last + length_us
+
+
+def _at_full_resolution(event: Document) -> dict[str, Any]:
+    """Return the event with its timestamp to the microsecond: dates in the store have milliseconds only."""
+    return {**event, "timestamp": datetime.datetime.fromtimestamp(0, datetime.UTC) + _us(event["timestamp_us"])}
+
+
+def _us(number: int) -> datetime.timedelta:
+    return datetime.timedelta(microseconds=number)

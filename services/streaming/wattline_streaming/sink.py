@@ -1,0 +1,68 @@
+"""Where folded windows go: the store, by revision, and the aggregates topic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from confluent_kafka import KafkaException, Producer
+from pymongo import UpdateOne
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+
+from wattline_common import store
+from wattline_common.codec import encode_body, frame
+from wattline_common.errors import BrokerUnavailableError, StoreUnavailableError
+from wattline_common.kafka import TRAINING_AGGREGATES
+from wattline_common.store import Document
+from wattline_streaming.windows import aggregate, window_aggregated
+
+__all__ = ["WindowWriter"]
+
+_FLUSH_S = 30.0
+_EMITTER = "wattline-streaming"
+
+
+class WindowWriter:
+    """Writes folded rows; each write replaces only what has a lower revision."""
+
+    def __init__(self, database: Database[Document], producer: Producer, schema_id: int) -> None:
+        self._collection = database[store.AGGREGATED_METRICS]
+        self._producer = producer
+        self._schema_id = schema_id
+
+    def write(self, rows: list[Document], settlements: Mapping[str, int]) -> None:
+        """Store and publish the rows; a window without a settlement comes from the stream and has settlement 0.
+
+        Raises `StoreUnavailableError` and `BrokerUnavailableError`; calling again with the same rows is safe.
+        """
+        by_id = {_window_id(row): row for row in rows}
+        if not by_id:
+            return
+        try:
+            writes = [_update(key, row, settlements.get(key, 0)) for key, row in by_id.items()]
+            self._collection.bulk_write(writes, ordered=False)
+        except PyMongoError as error:
+            raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error
+        self._publish({key: (row, settlements.get(key, 0)) for key, row in by_id.items()})
+
+    def _publish(self, windows: Mapping[str, tuple[Document, int]]) -> None:
+        try:
+            for key, (row, settlement) in windows.items():
+                body = encode_body(window_aggregated(row, settlement, _EMITTER))
+                self._producer.produce(TRAINING_AGGREGATES, key=key.encode(), value=frame(self._schema_id, body))
+                self._producer.poll(0)
+        except (KafkaException, BufferError) as error:
+            raise BrokerUnavailableError(f"cannot publish windows on {TRAINING_AGGREGATES}: {error}") from error
+        left = self._producer.flush(_FLUSH_S)
+        if left:
+            raise BrokerUnavailableError(f"{left} windows are not on {TRAINING_AGGREGATES} after {_FLUSH_S:.0f} s")
+
+
+def _window_id(row: Document) -> str:
+    return store.window_id(row["run_id"], round(row["window_start"].timestamp() * 1_000_000))
+
+
+def _update(key: str, row: Document, settlement: int) -> UpdateOne:
+    same = {name: row[name] for name in ("run_id", "window_start", "window_end")}
+    change = {"$set": {**same, "length_s": store.WINDOW_LENGTH_S}, "$max": {"aggregate": aggregate(row, settlement)}}
+    return UpdateOne({"_id": key}, change, upsert=True)

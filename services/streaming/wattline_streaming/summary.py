@@ -1,0 +1,121 @@
+"""A run's summary: what each source said, gathered by minima and maxima, and what follows from that for the run.
+
+Minima and maxima make the gathering indifferent to order, duplicates and replay; the run's own fields are a pure
+function of what was gathered.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from wattline_common.events import HardwareSampled, RunFinished, RunStarted, RunStatus, StepCompleted
+from wattline_common.store import Document, SourceSummary, as_pairs
+from wattline_streaming.typed import CONTEXT
+
+__all__ = ["own_fields", "source_updates"]
+
+RUNNING = "RUNNING"
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_TOTALS = ("energy_kwh", "energy_low_kwh", "energy_high_kwh", "measured_energy_kwh", "emissions_kg")
+_CUMULATIVE = {
+    "energy_kwh": "cumulative_energy_kwh",
+    "energy_low_kwh": "cumulative_energy_low_kwh",
+    "energy_high_kwh": "cumulative_energy_high_kwh",
+    "measured_energy_kwh": "cumulative_measured_energy_kwh",
+    "emissions_kg": "cumulative_emissions_kg",
+}
+_LATEST_STEP = ("epoch", "step", "loss", "accuracy")
+_LATEST_SAMPLE = ("power_avg_w", "grid_intensity_g_per_kwh", "grid_intensity_source", "pue", "cpu_utilization_pct")
+_STARTED = ("planned_epochs", "planned_steps", "git_commit", "tracker_version", "hardware")
+_FINISHED = (
+    "status",
+    "duration_s",
+    "final_loss",
+    "final_accuracy",
+    "source_energy_kwh",
+    "source_emissions_kg",
+    "events_emitted",
+    "events_dropped",
+)
+
+
+def source_updates(record_name: str, fields: Mapping[str, Any], timestamp_us: int) -> tuple[Document, Document]:
+    """Return what an event raises (`$max`) and lowers (`$min`) in its run's document, by path."""
+    path = f"sources.{fields['source_id']}"
+    seq = fields["seq"]
+    raised: Document = {
+        f"{path}.seq_max": seq,
+        f"{path}.last_timestamp_us": timestamp_us,
+        f"{path}.context": {name: fields.get(name) for name in (*CONTEXT, "host", "rank", "simulated")},
+    }
+    match record_name:
+        case HardwareSampled.__name__:
+            raised |= {f"{path}.{name}": fields[source] for name, source in _CUMULATIVE.items()}
+            raised |= {f"{path}.methods.{device['method']}": 1 for device in fields["devices"]}
+            raised[f"{path}.latest_sample"] = {"seq": seq} | {name: fields.get(name) for name in _LATEST_SAMPLE}
+        case StepCompleted.__name__:
+            raised[f"{path}.latest_step"] = {"seq": seq} | {name: fields.get(name) for name in _LATEST_STEP}
+        case RunStarted.__name__:
+            maps = {name: as_pairs(fields[name]) for name in ("hyperparameters", "tags")}
+            facts = {name: fields.get(name) for name in _STARTED}
+            raised[f"{path}.started"] = {"seq": seq, "timestamp_us": timestamp_us} | maps | facts
+        case RunFinished.__name__:
+            facts = {name: fields.get(name) for name in _FINISHED}
+            raised[f"{path}.finished"] = {"seq": seq, "timestamp_us": timestamp_us} | facts
+    return raised, {f"{path}.first_timestamp_us": timestamp_us}
+
+
+def own_fields(run_id: str, sources: Mapping[str, SourceSummary]) -> Document:
+    """Return the run's own fields: context of its first source, sums of its sources' totals, status."""
+    in_order = [sources[key] for key in sorted(sources, key=lambda key: (sources[key]["first_timestamp_us"], key))]
+    first_us = min(source["first_timestamp_us"] for source in in_order)
+    last_us = max(source["last_timestamp_us"] for source in in_order)
+    status = _status(in_order)
+    context = in_order[0]["context"]
+    return {
+        "run_id": run_id,
+        "status": status,
+        **{name: context.get(name) for name in CONTEXT},
+        "simulated": any(source["context"].get("simulated") for source in in_order),
+        "hosts": sorted({source["context"].get("host") or "unknown" for source in in_order}),
+        "methods": sorted({method for source in in_order for method in source.get("methods", {})}),
+        "started_at": _date(first_us),
+        "last_event_at": _date(last_us),
+        "finished_at": None if status == RUNNING else _date(last_us),
+        "duration_s": (last_us - first_us) / 1e6,
+        **{name: math.fsum(source.get(name, 0.0) for source in in_order) for name in _TOTALS},  # type: ignore[misc]
+        "events_expected": sum(_expected(source) for source in in_order),
+        **_progress(in_order),
+        "power_w": _power_w(in_order) if status == RUNNING else None,
+    }
+
+
+def _status(sources: Iterable[SourceSummary]) -> str:
+    """Return RUNNING while a source has not finished, else the worst end of any."""
+    ends = {source["finished"]["status"] if "finished" in source else RUNNING for source in sources}
+    worst_first = (RUNNING, RunStatus.FAILED, RunStatus.STOPPED, RunStatus.UNKNOWN, RunStatus.COMPLETED)
+    return next(str(status) for status in worst_first if status in ends)
+
+
+def _expected(source: SourceSummary) -> int:
+    emitted = source["finished"]["events_emitted"] if "finished" in source else 0
+    return max(emitted, source["seq_max"] + 1)
+
+
+def _progress(sources: list[SourceSummary]) -> Document:
+    """Return the training figures of the source that spoke last."""
+    speaking = [source for source in sources if "latest_step" in source]
+    latest = max(speaking, key=lambda source: source["last_timestamp_us"])["latest_step"] if speaking else {}
+    return {name: latest.get(name) for name in _LATEST_STEP}
+
+
+def _power_w(sources: Iterable[SourceSummary]) -> float | None:
+    live = [s["latest_sample"]["power_avg_w"] for s in sources if "latest_sample" in s and "finished" not in s]
+    return math.fsum(live) if live else None
+
+
+def _date(timestamp_us: int) -> datetime.datetime:
+    return _EPOCH + datetime.timedelta(microseconds=timestamp_us)

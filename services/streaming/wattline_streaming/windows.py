@@ -1,0 +1,81 @@
+"""One-minute tumbling windows per run: filter, group and aggregate only, so that stream and batch fold alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F  # noqa: N812  # Spark's own convention
+
+from wattline_common.events import WindowAggregated
+from wattline_common.store import SETTLEMENT, WINDOW_LENGTH_S, Aggregate
+from wattline_streaming.typed import CONTEXT, ENERGY_BY_KIND
+
+__all__ = ["aggregate", "fold", "window_aggregated"]
+
+_J_PER_KWH = 3.6e6
+_SUMS = ("energy_kwh", "energy_low_kwh", "energy_high_kwh", "measured_energy_kwh", *ENERGY_BY_KIND, "emissions_kg")
+_PERCENTILES = {"energy_p50_kwh": 0.5, "energy_p90_kwh": 0.9, "energy_p99_kwh": 0.99}
+
+
+def fold(rows: DataFrame, *, watermark_s: int) -> DataFrame:
+    """Return one row per run and window: bounds, counts, sums, means and spread of the typed rows in it.
+
+    An event later than the watermark may be left out; settling has the last word. Only hardware samples carry
+    energy_kwh, so counting it counts samples.
+    """
+    window = F.window("event_time", f"{WINDOW_LENGTH_S} seconds")
+    return (
+        rows.withWatermark("event_time", f"{watermark_s} seconds")
+        .groupBy("run_id", window)
+        .agg(
+            F.count("*").alias("events"),
+            F.count("energy_kwh").alias("samples"),
+            *(F.coalesce(F.sum(name), F.lit(0.0)).alias(name) for name in _SUMS),
+            (F.sum("energy_kwh") * _J_PER_KWH / F.nullif(F.sum("interval_s"), F.lit(0.0))).alias("power_avg_w"),
+            F.max("power_max_w").alias("power_max_w"),
+            *(F.percentile("energy_kwh", F.lit(share)).alias(name) for name, share in _PERCENTILES.items()),
+            F.avg("cpu_utilization_pct").alias("cpu_utilization_avg_pct"),
+            F.stddev_pop("cpu_utilization_pct").alias("cpu_utilization_stddev_pct"),
+            F.avg("gpu_utilization_pct").alias("gpu_utilization_avg_pct"),
+            F.avg("loss").alias("loss_avg"),
+            F.avg("accuracy").alias("accuracy_avg"),
+            F.corr("energy_kwh", "cpu_utilization_pct").alias("energy_cpu_utilization_corr"),
+            *(F.max(name).alias(name) for name in (*CONTEXT, "simulated")),
+        )
+        .withColumns({"window_start": F.col("window.start"), "window_end": F.col("window.end")})
+        .drop("window")
+    )
+
+
+_FIGURES = tuple(name for name in Aggregate.__annotations__ if name not in {"revision", "context"})
+
+
+def aggregate(row: Mapping[str, Any], settlement: int) -> Aggregate:
+    """Return the stored figures of a folded row; the higher settlement, then the more events, wins."""
+    figures = {name: _number(row[name]) for name in _FIGURES}
+    context = {name: row[name] for name in (*CONTEXT, "simulated")}
+    revision = settlement * SETTLEMENT + row["events"]
+    return cast(Aggregate, {"revision": revision, **figures, "context": context})
+
+
+def window_aggregated(row: Mapping[str, Any], settlement: int, emitter: str) -> WindowAggregated:
+    """Return the event that tells others of a folded row."""
+    fields: dict[str, Any] = dict(aggregate(row, settlement))
+    context = {name: value for name, value in fields.pop("context").items() if value is not None}
+    return WindowAggregated(
+        run_id=row["run_id"],
+        source_id=emitter,
+        seq=fields["revision"],
+        timestamp=row["window_end"],
+        window_start=row["window_start"],
+        window_end=row["window_end"],
+        **context,
+        **fields,
+    )
+
+
+def _number(value: float | None) -> float | None:
+    """Return null for NaN, which corr gives for a constant: null has one meaning in every reader."""
+    return None if value is None or value != value else value  # only NaN differs from itself
