@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 
 from wattline_common.errors import WattlineError
-
 from wattline_stack.jvm.bundle import pin
 from wattline_stack.progress import ConsoleProgress
 from wattline_stack.settings import StackSettings

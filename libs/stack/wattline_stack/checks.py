@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
-from wattline_common.errors import ResourceError
 
+from wattline_common.errors import ResourceError
 from wattline_stack.servers.base import Server
 
 __all__ = ["require_disk", "require_memory"]

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
+
 from wattline_common.errors import ResourceError
 
 __all__ = ["HOST", "Ports", "is_free", "keep_ports", "require_free"]
@@ -71,7 +72,8 @@ def _choose(taken: set[int]) -> int:
 def _holder(port: int) -> str:
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            address = connection.laddr
+            if connection.status == psutil.CONN_LISTEN and address and address.port == port and connection.pid:
                 return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
     except psutil.Error:
         pass

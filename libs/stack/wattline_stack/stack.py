@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from wattline_common.errors import ResourceError
 
+from wattline_common.errors import ResourceError
 from wattline_stack.archive import class_archives
 from wattline_stack.checks import require_disk, require_memory
 from wattline_stack.endpoints import Endpoints
@@ -122,16 +122,14 @@ class Stack:
     def provision(self, progress: ProgressView) -> Bundle:
         """Fetch and compile what is not there yet, and nothing else."""
         bundle = provision(self.settings.cache_dir, self.settings.jar_repository, progress)
-        spark_java_home(self.settings.cache_dir)
-        for kind in self._own_kinds():
-            class_archives(kind, bundle, self.settings, progress)
+        class_archives(self._own_kinds(), bundle, self.settings, progress)
         return bundle
 
     def _servers(self, bundle: Bundle) -> list[Server]:
         kinds = self._own_kinds()
         ports = keep_ports(self.settings.data_dir, [name for kind in kinds for name in kind.port_names])
-        silent = SilentProgress()
-        return [kind(self.settings, ports, class_archives(kind, bundle, self.settings, silent)) for kind in kinds]
+        archives = class_archives(kinds, bundle, self.settings, SilentProgress())
+        return [kind(self.settings, ports, archives[kind.name]) for kind in kinds]
 
     def _own_kinds(self) -> list[type[Server]]:
         return [kind for kind in KINDS if not self._external[kind.name]]
@@ -218,7 +216,7 @@ class Stack:
             kafka_bootstrap_servers=chosen[KafkaServer.name],
             schema_registry_url=chosen[RegistryServer.name],
             mongodb_uri=chosen[StoreServer.name],
-            java_home=spark_java_home(self.settings.cache_dir),
+            java_home=spark_java_home(self.settings.cache_dir, bundle.java),
             spark_jars=bundle.jars("spark"),
         )
 

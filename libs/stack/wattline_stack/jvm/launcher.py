@@ -10,8 +10,6 @@ import zipfile
 from pathlib import Path
 
 from wattline_common.errors import ResourceError
-
-from wattline_stack.jvm.java import java_executable
 from wattline_stack.progress import ProgressView
 
 __all__ = ["SOURCES", "compile_launcher", "launcher_key"]
@@ -27,14 +25,14 @@ def launcher_key(bundle_key: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def compile_launcher(bundle: Path, target: Path, progress: ProgressView) -> None:
+def compile_launcher(java: Path, bundle: Path, target: Path, progress: ProgressView) -> None:
     """Compile into the jar ``target`` (Java archives no classes from folders); it appears whole or not at all."""
     temporary = target.with_name(f"{target.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     compiler = next((bundle / "compiler").glob("ecj-*.jar"))
     jars = os.pathsep.join(str(jar) for jar in sorted((bundle / "store").glob("*.jar")))
     # Not --release: that needs files which only a JDK has.
-    command = [str(java_executable()), "-jar", str(compiler), "-21", "-nowarn", "-cp", jars, "-d", str(temporary)]
+    command = [str(java), "-jar", str(compiler), "-21", "-nowarn", "-cp", jars, "-d", str(temporary)]
     with progress.task("compiling the store's launcher (once)"):
         done = subprocess.run([*command, *map(str, SOURCES)], capture_output=True, text=True, check=False)
     if done.returncode:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from wattline_stack.jvm.bundle import Bundle
-from wattline_stack.jvm.java import java_executable
 from wattline_stack.ports import HOST, Ports
 from wattline_stack.settings import StackSettings
 
@@ -25,6 +24,7 @@ class Server(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     port_names: ClassVar[tuple[str, ...]]
+    uses_launcher: ClassVar[bool] = False
 
     def __init__(self, settings: StackSettings, ports: Ports, archives: Sequence[Path] = ()) -> None:
         self.settings = settings
@@ -68,10 +68,10 @@ class Server(ABC):
         """Return what a person should do about an early end that this server has a word for, or nothing."""
         return ""
 
-    def _java(self, heap_mb: int, *options: str) -> list[str]:
+    def _java(self, bundle: Bundle, heap_mb: int, *options: str) -> list[str]:
         shared = [f"-XX:SharedArchiveFile={os.pathsep.join(map(str, self.archives))}"] if self.archives else []
         return [
-            *(str(java_executable()), f"-Xmx{heap_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+            *(str(bundle.java), f"-Xmx{heap_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
             *("-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError", f"-Djava.io.tmpdir={self.folder / 'tmp'}"),
             *shared,
             *options,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from wattline_common.errors import ResourceError
 
+from wattline_common.errors import ResourceError
 from wattline_stack.jvm.bundle import Bundle
 from wattline_stack.ports import HOST
 from wattline_stack.servers.base import Server
@@ -103,7 +103,7 @@ class KafkaServer(Server):
     def command(self, bundle: Bundle) -> list[str]:
         """Return the command line."""
         return [
-            *self._java(self.settings.kafka_heap_mb, f"-Dlog4j2.configurationFile={self._logging}"),
+            *self._java(bundle, self.settings.kafka_heap_mb, f"-Dlog4j2.configurationFile={self._logging}"),
             *("-cp", _classpath(bundle), "kafka.Kafka", str(self._properties)),
         ]
 
@@ -132,7 +132,7 @@ class KafkaServer(Server):
     def _format(self, bundle: Bundle) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = [
-            *self._java(128, f"-Dlog4j2.configurationFile={self._logging}"),
+            *self._java(bundle, 128, f"-Dlog4j2.configurationFile={self._logging}"),
             *("-cp", _classpath(bundle), "kafka.tools.StorageTool", "format", "--standalone", "--ignore-formatted"),
             *("--cluster-id", cluster, "--config", str(self._properties)),
         ]

@@ -50,7 +50,7 @@ class RegistryServer(Server):
         }
         application = next((bundle.folder / "registry").glob("**/quarkus-run.jar"))
         return [
-            *self._java(self.settings.registry_heap_mb, "-Xss512k", "-XX:MaxMetaspaceSize=192m"),
+            *self._java(bundle, self.settings.registry_heap_mb, "-Xss512k", "-XX:MaxMetaspaceSize=192m"),
             *(f"-D{name}={value}" for name, value in settings.items()),
             *("-jar", str(application)),
         ]

@@ -28,6 +28,7 @@ class StoreServer(Server):
     name = "store"
     title = "Store"
     port_names = ("store",)
+    uses_launcher = True
 
     @property
     def endpoint(self) -> str:
@@ -54,7 +55,7 @@ class StoreServer(Server):
         classpath = os.pathsep.join([str(bundle.launcher), *(str(jar) for jar in bundle.jars("store"))])
         return [
             # Data live in the old generation, so the young one is kept small; replay needs no more than serving.
-            *self._java(self.settings.store_heap_mb, "-XX:NewRatio=5", f"-Dwattline.heap.setting={SETTING}"),
+            *self._java(bundle, self.settings.store_heap_mb, "-XX:NewRatio=5", f"-Dwattline.heap.setting={SETTING}"),
             *(f"-Dwattline.fsync={str(self.settings.store_fsync).lower()}", "-cp", classpath, "StoreServer"),
             *(HOST, str(self.ports["store"]), str(self.journal)),
         ]
