@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,8 +65,13 @@ def find(record: ProcessRecord) -> psutil.Process | None:
     return None
 
 
-def spawn(command: Sequence[str], folder: Path, log: Path) -> tuple[subprocess.Popen[bytes], ProcessRecord]:
-    """Start a server in its own session (Ctrl-C in the caller's terminal does not reach it), its output to ``log``."""
+def spawn(
+    command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str] | None = None
+) -> tuple[subprocess.Popen[bytes], ProcessRecord]:
+    """Start a process in its own session (Ctrl-C in the caller's terminal does not reach it), its output to ``log``.
+
+    Without ``environment`` it gets none: a server's settings are its command line.
+    """
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         process = subprocess.Popen(
@@ -76,7 +81,7 @@ def spawn(command: Sequence[str], folder: Path, log: Path) -> tuple[subprocess.P
             stdout=descriptor,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={"LC_ALL": "C.UTF-8"},  # a server's settings are its command line, never the caller's environment
+            env={"LC_ALL": "C.UTF-8"} if environment is None else dict(environment),
         )
     finally:
         os.close(descriptor)

@@ -50,7 +50,8 @@ def main() -> int:
     checking.add_argument("--json", action="store_true", help="print one JSON line")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("py4j").setLevel(logging.WARNING)
+    for chatty in ("py4j", "httpx2"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         settings = StreamingSettings.from_environment()
         return _audit(settings, as_json=arguments.json) if arguments.command == "audit" else _run(settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +70,10 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class RunAudit:
-    """One run's counts and differences; ``moving`` when events came in during the audit."""
+    """One run's counts and differences.
+
+    ``moving`` when events came in during the audit; ``pending`` are differences that settling is still to mend.
+    """
 
     run_id: str
     status: str
@@ -82,6 +85,7 @@ class RunAudit:
     missing_events: int
     moving: bool
     differences: list[str]
+    pending: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +118,14 @@ class Audit:
                 f"{run.windows} windows, {run.energy_kwh:.9f} kWh, {run.emissions_kg:.9f} kg CO2e"
             )
             lines += [f"  DIFFERS: {difference}" for difference in run.differences]
+            lines += [f"  not settled yet: {difference}" for difference in run.pending]
         return "\n".join([*lines, "OK" if self.clean else "NOT OK"])
 
 
 def audit(database: Database[Document]) -> Audit:
     """Recount everything from the raw events; raise `StoreUnavailableError`.
 
-    Windows that wait to be settled are left out, and counted as open. A run that moves meanwhile has its windows
+    What differs in a window that still waits to be settled is pending. A run that moves meanwhile has its windows
     compared, not its totals.
     """
     try:
@@ -175,7 +180,8 @@ def _audit_run(
         summary["sources"].get(source_id, {}).get("seq_max", -1) > source.seq_max
         for source_id, source in run.sources.items()
     )
-    differences = list(_window_differences(run, windows, open_windows))
+    differences = list(_window_differences(run, windows, keep=lambda key: key not in open_windows))
+    pending = list(_window_differences(run, windows, keep=lambda key: key in open_windows))
     if not moving:
         settled = open_windows.isdisjoint(run.windows)
         differences += _summary_differences(run, summary, settled=settled)
@@ -191,13 +197,12 @@ def _audit_run(
         missing_events=(summary["events_expected"] if summary else 0) - sum(source.events for source in sources),
         moving=moving,
         differences=differences,
+        pending=pending,
     )
 
 
-def _window_differences(run: _Run, windows: Mapping[str, Document], open_windows: set[str]) -> Iterator[str]:
-    for key in sorted(run.windows.keys() | windows.keys()):
-        if key in open_windows:
-            continue
+def _window_differences(run: _Run, windows: Mapping[str, Document], keep: Callable[[str], bool]) -> Iterator[str]:
+    for key in filter(keep, sorted(run.windows.keys() | windows.keys())):
         energies, aggregate = run.windows.get(key, []), windows.get(key)
         if aggregate is None:
             yield f"window {key} is missing; raw has {len(energies)} events"

@@ -13,8 +13,7 @@ from pymongo.collection import Collection
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from wattline_common import errors
-from wattline_common.errors import StopError, WattlineError
+from wattline_common.errors import StopError, UnavailableError, WattlineError
 from wattline_common.kafka import TRAINING_EVENTS
 from wattline_common.store import Document
 from wattline_streaming import executor
@@ -30,6 +29,9 @@ _LOG = logging.getLogger(__name__)
 _MOST_FAILURES = 5  # of one batch, for another reason than a server that is away
 _LONGEST_WAIT_S = 30.0
 _DRAIN_S = 20.0
+# Spark 4.1's Kafka source fails, after the batch is committed, to report progress of a batch that a restart repeats.
+_SPARK_57438 = 'because the return value of "scala.Option.get()" is null'
+_PLAN = "=== Streaming Query ==="  # from here on an exception's text is pages of plan
 
 
 def spark_session(settings: StreamingSettings) -> SparkSession:
@@ -41,6 +43,7 @@ def spark_session(settings: StreamingSettings) -> SparkSession:
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=4",
         "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
         "spark.sql.streaming.stateStore.providerClass": (
@@ -94,7 +97,7 @@ class Job:
                 if stop.is_set():
                     self._drain(query)
                     break
-                problem = str(query.exception())
+                problem = str(query.exception()).partition(_PLAN)[0]
             except WattlineError as error:
                 problem = f"{type(error).__name__}: {error}"
             self._back_off(problem, stop)
@@ -128,7 +131,7 @@ class Job:
             started = _now()
             rows = windows.toArrow().to_pylist()  # the batch's one action: it runs the ledger, too
             self._sink(rows, {})
-            settled = self._settler.step(_now())
+            settled = self._settle()
             self._failures = 0
             facts = {
                 "batch_id": batch_id,
@@ -141,14 +144,21 @@ class Job:
 
     def _settle_when_idle(self, stop: threading.Event) -> None:
         while not stop.wait(self._settings.settle_interval_s):
-            if not self._busy.acquire(blocking=False):
-                continue
-            try:
-                self._settler.step(_now())
-            except Exception as error:  # noqa: BLE001  # whatever it is, the marks are still there for the next step
-                _LOG.warning("settling failed and is tried again in %s s: %s", self._settings.settle_interval_s, error)
-            finally:
-                self._busy.release()
+            if self._busy.acquire(blocking=False):
+                try:
+                    self._settle()
+                finally:
+                    self._busy.release()
+
+    def _settle(self) -> int:
+        """Settle what is due; a failure costs a delay only, as the marks are still there for the next step."""
+        try:
+            return self._settler.step(_now())
+        except UnavailableError as error:
+            _LOG.warning("settling waits: %s", error)
+        except Exception:  # noqa: BLE001  # likewise, and the log has the trace
+            _LOG.exception("settling failed; the next step tries again")
+        return 0
 
     def _drain(self, query: StreamingQuery) -> None:
         """Stop the query after the batch under way, so that a restart has nothing to repeat."""
@@ -162,8 +172,11 @@ class Job:
         """Wait, longer each time; raise `StopError` for what waiting cannot mend."""
         if _names(problem, StopError):
             raise StopError(problem)
+        if _SPARK_57438 in problem:
+            _LOG.info("the batch that was under way at the last stop is done; going on")
+            return
         self._failures += 1
-        if not _names(problem, errors.UnavailableError) and self._failures >= _MOST_FAILURES:
+        if not _names(problem, UnavailableError) and self._failures >= _MOST_FAILURES:
             raise StopError(
                 f"the same batch failed {self._failures} times; its offsets stand in "
                 f"{self._settings.checkpoint_dir}/query/offsets. Mend the cause and start again: {problem}"

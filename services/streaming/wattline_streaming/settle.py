@@ -141,6 +141,8 @@ def _stretches(starts_us: Iterable[int]) -> Iterator[tuple[int, int]]:
     """Yield [first, last) of each stretch of time that the windows cover; gaps under an hour are read over."""
     length_us, gap_us = store.WINDOW_LENGTH_S * 1_000_000, 3_600_000_000
     ordered = sorted(starts_us)
+    if not ordered:
+        return
     first = last = ordered[0]
     for start in ordered[1:]:
         if start - last > gap_us:

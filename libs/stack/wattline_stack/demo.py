@@ -1,0 +1,300 @@
+"""The demo: the whole line on this machine, from a real training to a page in the browser, by one command."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pymongo.errors import PyMongoError
+
+from wattline_common import kafka, store
+from wattline_common.errors import ResourceError, WattlineError
+from wattline_common.events import HardwareSampled
+from wattline_common.registry import Registry
+from wattline_stack.endpoints import Endpoints
+from wattline_stack.progress import ConsoleProgress
+from wattline_stack.services import Service, Services
+from wattline_stack.settings import StackSettings
+from wattline_stack.stack import Stack
+
+__all__ = ["main"]
+
+_DESCRIPTION = """\
+Starts Kafka, a Schema Registry, the store, the stream, the dashboard and a real scikit-learn training, and prints the
+page's URL. Ctrl-C stops all of it; data stay, and the next demo goes on with them.
+
+Set KAFKA_BOOTSTRAP_SERVERS, SCHEMA_REGISTRY_URL or MONGODB_URI to use a real server instead of that embedded part.
+"""
+_FIRST_WATT_DEADLINE_S = 240.0
+_COMPLETE_DEADLINE_S = 120.0
+_END_S = 30.0
+_PAGE_PORT = 8501
+_SAY_EVERY_S = 10.0
+
+
+@dataclass(slots=True)
+class Demo:
+    """One demo from start to end."""
+
+    settings: StackSettings
+    progress: ConsoleProgress
+    minutes: float
+    page_port: int
+    started_s: float = field(default_factory=time.monotonic)
+    run_id: str = field(default_factory=lambda: f"digits-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}")
+
+    def run(self, for_s: float | None) -> int:
+        """Start all, show it, stop all; return the exit code."""
+        stack = Stack(self.settings)
+        with contextlib.ExitStack() as cleanup:
+            cleanup.callback(self._say_goodbye, stack)
+            endpoints = stack.start(self.progress)
+            checkpoint = os.environ.get("WATTLINE_CHECKPOINT_DIR") or str(self.settings.data_dir / "checkpoint")
+            environment = {**endpoints.environment(), "WATTLINE_CHECKPOINT_DIR": checkpoint}
+            services = Services(self.settings.data_dir, environment)
+            cleanup.callback(self._end_services, services)
+            with self.progress.task("creating topics, schemas and indexes"):
+                self._prepare(endpoints)
+            training = self._start_services(services)
+            first_watt_s = self._wait_for_first_watt(endpoints, services)
+            self.progress.say(f"the first watt is on the page after {first_watt_s:.0f} s")
+            self.progress.say(f"open {self.url}")
+            self._watch(endpoints, services, training, for_s)
+            if for_s is None:
+                return 0
+            report = self._report(services, training, first_watt_s)
+        sys.stdout.write(json.dumps(report) + "\n")
+        return 0 if report["held"] else 1
+
+    @property
+    def url(self) -> str:
+        """Return the page of this demo's run."""
+        return f"http://127.0.0.1:{self.page_port}/run?run={quote(self.run_id)}"
+
+    @property
+    def _ledger(self) -> Path:
+        return self.settings.data_dir / "ledgers" / f"{self.run_id}.json"
+
+    def _prepare(self, endpoints: Endpoints) -> None:
+        kafka.ensure_topics(endpoints.kafka_bootstrap_servers)
+        for _ in Registry(endpoints.schema_registry_url).register():
+            pass
+        store.ensure(store.connect(endpoints.mongodb_uri))
+
+    def _start_services(self, services: Services) -> Service:
+        services.start("streaming", ["wattline_streaming"])
+        services.start("dashboard", ["wattline_dashboard", "--port", str(self.page_port)])
+        self._ledger.parent.mkdir(parents=True, exist_ok=True)
+        options = {
+            "--run-id": self.run_id,
+            "--minutes": str(self.minutes),
+            "--emit-interval": "1",
+            "--ledger": str(self._ledger),
+        }
+        return services.start(
+            "training", ["wattline_trainer", "digits", *(part for o in options.items() for part in o)]
+        )
+
+    def _wait_for_first_watt(self, endpoints: Endpoints, services: Services) -> float:
+        """Wait until a sample of the run is in the store and the page answers; return the seconds since the start."""
+        metrics = store.connect(endpoints.mongodb_uri, timeout_ms=2000)[store.TRAINING_METRICS]
+        sample = {"run_id": self.run_id, "event_type": HardwareSampled.__name__}
+        with self.progress.task("waiting for the first watt on the page"):
+            self._poll(
+                lambda: _page_answers(self.page_port) and metrics.find_one(sample, {"_id": 1}) is not None,
+                services,
+                _FIRST_WATT_DEADLINE_S,
+                "the first sample of the training did not reach the page",
+            )
+        return time.monotonic() - self.started_s
+
+    def _poll(self, ready: Callable[[], bool], services: Services, deadline_s: float, problem: str) -> None:
+        end_s = time.monotonic() + deadline_s
+        while not _without_outage(ready):
+            _require_running(services)
+            if time.monotonic() > end_s:
+                logs = ", ".join(str(service.log) for service in services.started)
+                raise ResourceError(f"{problem} within {deadline_s:.0f} s; the logs say why: {logs}")
+            time.sleep(0.1)
+
+    def _watch(self, endpoints: Endpoints, services: Services, training: Service, for_s: float | None) -> None:
+        """Say how the run goes until the time is over, or, without one, until Ctrl-C."""
+        summaries = store.connect(endpoints.mongodb_uri, timeout_ms=2000)[store.TRAINING_RUN_SUMMARY]
+        end_s = math.inf if for_s is None else time.monotonic() + for_s
+        said_s, ended = -math.inf, False
+        while time.monotonic() < end_s:
+            _require_running(services)
+            if time.monotonic() - said_s >= _SAY_EVERY_S:
+                said_s = time.monotonic()
+                with contextlib.suppress(PyMongoError):
+                    self._say_progress(summaries.find_one({"_id": self.run_id}, {"sources": 0}))
+            if training.exit_code is not None and not ended:
+                ended = True
+                self.progress.say("the training has ended; the page stays until Ctrl-C")
+            time.sleep(0.2)
+
+    def _say_progress(self, summary: dict[str, Any] | None) -> None:
+        if summary is not None and summary["status"] == "RUNNING":
+            power = f"{summary['power_w']:.1f} W, " if summary["power_w"] is not None else ""
+            loss = f", loss {summary['loss']:.4f}" if summary["loss"] is not None else ""
+            energy, emissions = summary["energy_kwh"] * 1000, summary["emissions_kg"] * 1000
+            self.progress.say(f"{self.run_id}: {power}{energy:.4f} Wh, {emissions:.4f} g CO2e{loss}")
+
+    def _report(self, services: Services, training: Service, first_watt_s: float) -> dict[str, Any]:
+        """End the training, wait until all it emitted is in the three collections, and compare."""
+        with self.progress.task("ending the training, and waiting for its last event in the store"):
+            ended_well = services.end(training, _END_S)
+            ledger = json.loads(self._ledger.read_text(encoding="utf-8"))
+            audit: dict[str, Any] = {}
+
+            def complete() -> bool:
+                audit.update(_audit(services))
+                return _problems(audit, self.run_id, ledger) == []
+
+            with contextlib.suppress(ResourceError):
+                self._poll(complete, services, _COMPLETE_DEADLINE_S, "the training's events are not all in the store")
+        problems = _problems(audit, self.run_id, ledger) + ([] if ended_well else ["the training ignored SIGTERM"])
+        for problem in problems:
+            self.progress.say(problem)
+        runs = audit.get("runs", [])
+        return {
+            "url": self.url,
+            "first_watt_s": round(first_watt_s, 1),
+            "run_id": self.run_id,
+            "runs": len(runs),
+            "events": audit.get("events_by_type", {}),
+            "energy_kwh": math.fsum(run["energy_kwh"] for run in runs),
+            "emissions_kg": math.fsum(run["emissions_kg"] for run in runs),
+            "windows": audit.get("counts", {}).get(store.AGGREGATED_METRICS),
+            "rejected": audit.get("counts", {}).get(store.REJECTED_EVENTS),
+            "audit": "clean" if audit.get("clean") else "differs",
+            "held": not problems,
+        }
+
+    def _end_services(self, services: Services) -> None:
+        running = [service for service in reversed(services.started) if service.exit_code is None]
+        with self.progress.task("stopping the training, the page and the stream"):
+            for service in running:  # all at once; each then has its time to finish what it is at
+                service.signal(signal.SIGTERM)
+            for service in list(services.started):
+                if not services.end(service, _END_S):
+                    self.progress.say(f"{service.name} did not end within {_END_S:.0f} s of SIGTERM: killed")
+
+    def _say_goodbye(self, stack: Stack) -> None:
+        stack.stop(self.progress)
+        self.progress.say(f"stopped; data stay in {self.settings.data_dir}, and the next `make demo` goes on with them")
+
+
+def _problems(audit: dict[str, Any], run_id: str, ledger: dict[str, Any]) -> list[str]:
+    """Return in what the store differs from itself and from what the training says it emitted."""
+    if not audit:
+        return ["the audit gave no answer"]
+    found = [f"{run['run_id']}: {line}" for run in audit["runs"] for line in run["differences"] + run["pending"]]
+    run = next((run for run in audit["runs"] if run["run_id"] == run_id), None)
+    if run is None:
+        return [*found, f"{run_id} is not in the store"]
+    if run["events"] != ledger["events_emitted"]:
+        found.append(f"{run_id}: {run['events']} events are stored, {ledger['events_emitted']} were emitted")
+    if run["samples"] == 0 or not math.isclose(run["energy_kwh"], ledger["energy_kwh"], rel_tol=1e-9):
+        found.append(f"{run_id}: {run['energy_kwh']!r} kWh are stored, {ledger['energy_kwh']!r} were measured")
+    return found
+
+
+def _audit(services: Services) -> dict[str, Any]:
+    done = services.run(["wattline_streaming", "audit", "--json"])
+    return dict(json.loads(done.stdout)) if done.stdout else {}
+
+
+def _require_running(services: Services) -> None:
+    for service in services.started:
+        code = service.exit_code
+        if code is not None and not (service.name == "training" and code == 0):
+            raise ResourceError(
+                f"{service.name} ended (exit code {code}); its log {service.log} ends:\n{service.tail()}"
+            )
+
+
+def _without_outage(ready: Callable[[], bool]) -> bool:
+    try:
+        return ready()
+    except PyMongoError:
+        return False
+
+
+def _page_answers(port: int) -> bool:
+    url = f"http://127.0.0.1:{port}/_stcore/health"
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
+        return bool(answer.status == 200)
+    return False
+
+
+def _free_port(wanted: int) -> int:
+    """Return the wanted port, or, when it is taken, any free one."""
+    for port in (wanted, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise ResourceError("no free port on 127.0.0.1 for the page")
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the demo the way Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def main() -> int:
+    """Run the demo; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="make demo", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--for",
+        dest="for_s",
+        type=float,
+        metavar="S",
+        help="stop S seconds after the first watt, and print one JSON line",
+    )
+    parser.add_argument("--minutes", type=float, default=5.0, help="how long the training takes (default 5)")
+    parser.add_argument(
+        "--port", type=int, default=_PAGE_PORT, help=f"of the page (default {_PAGE_PORT}, or a free one)"
+    )
+    options = parser.parse_args()
+    progress = ConsoleProgress()
+    try:
+        settings = StackSettings.from_environment()
+        minutes = max(options.minutes, (options.for_s or 0.0) / 60 + 2)
+        with _sigterm_as_interrupt():
+            return Demo(settings, progress, minutes, _free_port(options.port)).run(options.for_s)
+    except WattlineError as error:
+        progress.say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
