@@ -160,9 +160,9 @@ def _read(body: bytes, writer: Any, reader: Any) -> dict[str, Any]:  # noqa: ANN
     buffer = io.BytesIO(body)
     try:
         fields = fastavro.schemaless_reader(buffer, writer, reader)
-    except EOFError as error:
-        raise ContractError("truncated", f"{writer['name']}: the body of {len(body)} bytes ends too early") from error
     except Exception as error:  # fastavro raises whatever the damaged bytes lead it into
+        if isinstance(error, EOFError) or (buffer.tell() == len(body) and "string index" in str(error)):  # in a number
+            raise ContractError("truncated", f"{writer['name']}: the body of {len(body)} bytes ends early") from error
         raise ContractError("undecodable", f"{writer['name']}: {type(error).__name__}: {error}") from error
     if buffer.tell() != len(body):
         raise ContractError("trailing_bytes", f"{writer['name']}: {len(body) - buffer.tell()} bytes behind the body")
