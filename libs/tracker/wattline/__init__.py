@@ -1,0 +1,15 @@
+"""Wattline's tracker: what a training script imports to measure its energy and CO2 while it trains.
+
+>>> with wattline.track(model_name="resnet50", dataset_name="cifar10") as run:
+...     run.step(epoch=1, step=10, loss=0.4, accuracy=0.8)
+"""
+
+from __future__ import annotations
+
+from wattline.run import Run
+from wattline.summary import RunSummary
+from wattline.wiring import VERSION, track
+
+__version__ = VERSION
+
+__all__ = ["Run", "RunSummary", "__version__", "track"]

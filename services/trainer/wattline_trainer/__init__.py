@@ -1,0 +1,1 @@
+"""Training jobs that are users of the tracker."""

@@ -1,0 +1,105 @@
+"""Folds the readings between two samples into each device's part. Pure; here joules become kWh."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from wattline.meters.base import Reading
+from wattline_common.events import DeviceKind, DeviceReading, Method
+
+__all__ = ["JOULES_PER_KWH", "MEASURED", "Interval", "is_sound"]
+
+JOULES_PER_KWH = 3.6e6
+MEASURED = frozenset({Method.COUNTER, Method.SAMPLED_POWER})
+
+
+def is_sound(reading: Reading) -> bool:
+    """Say whether a reading can be true: finite, not negative, and low <= energy <= high."""
+    energies = (0.0, reading.energy_low_j, reading.energy_j, reading.energy_high_j)
+    return all(map(math.isfinite, energies)) and list(energies) == sorted(energies)
+
+
+@dataclass(slots=True)
+class Interval:
+    """The readings since ``start_s``. A device whose method changed within has one part for each method."""
+
+    start_s: float
+    end_s: float = field(init=False)
+    power_max_w: float = 0.0
+    _readings: dict[tuple[str, Method, str], list[Reading]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.end_s = self.start_s
+
+    @property
+    def length_s(self) -> float:
+        """Seconds from start to the last reading."""
+        return self.end_s - self.start_s
+
+    def add(self, at_s: float, readings: Iterable[Reading]) -> None:
+        """Take the readings of one tick."""
+        power_w = 0.0
+        for reading in readings:
+            self._readings.setdefault((reading.device_id, reading.method, reading.model_name), []).append(reading)
+            power_w += reading.power_w
+        self.power_max_w = max(self.power_max_w, power_w)
+        self.end_s = max(self.end_s, at_s)
+
+    def devices(self) -> list[DeviceReading]:
+        """Return each device's part."""
+        return [self._part(readings) for readings in self._readings.values()]
+
+    def _part(self, readings: list[Reading]) -> DeviceReading:
+        last = readings[-1]
+        energy_kwh = _kwh(reading.energy_j for reading in readings)
+        integrated_j = [r.energy_integrated_j for r in readings if r.energy_integrated_j is not None]
+        return DeviceReading(
+            device_id=last.device_id,
+            kind=last.kind,
+            power_w=power_w(energy_kwh, self.length_s),
+            energy_kwh=energy_kwh,
+            energy_low_kwh=_kwh(reading.energy_low_j for reading in readings),
+            energy_high_kwh=_kwh(reading.energy_high_j for reading in readings),
+            energy_integrated_kwh=_kwh(integrated_j) if integrated_j else None,
+            share=min(1.0, _mean((reading.share, reading.interval_s) for reading in readings) or 0.0),
+            utilization_pct=_mean((r.utilization_pct, r.interval_s) for r in readings),
+            memory_used_bytes=last.memory_used_bytes,
+            temperature_c=last.temperature_c,
+            method=last.method,
+            model_name=last.model_name,
+            flags=sorted({flag for reading in readings for flag in reading.flags}),
+        )
+
+
+def power_w(energy_kwh: float, length_s: float) -> float:
+    """Return mean power in W: energy over time, 0 over no time."""
+    return energy_kwh * JOULES_PER_KWH / length_s if length_s > 0 else 0.0
+
+
+def mean_use_pct(devices: Iterable[DeviceReading], kind: DeviceKind) -> float | None:
+    """Return the mean use of the devices of a kind, None when none says."""
+    found = [d.utilization_pct for d in devices if d.kind is kind and d.utilization_pct is not None]
+    return math.fsum(found) / len(found) if found else None
+
+
+def memory_bytes(devices: Iterable[DeviceReading]) -> int | None:
+    """Return the main memory in use, None when no device says."""
+    found = [d.memory_used_bytes for d in devices if d.kind is DeviceKind.MEMORY and d.memory_used_bytes is not None]
+    return sum(found) if found else None
+
+
+def _kwh(joules: Iterable[float]) -> float:
+    return math.fsum(joules) / JOULES_PER_KWH
+
+
+def _mean(weighted: Iterable[tuple[float | None, float]]) -> float | None:
+    """Return the mean weighted by time; the plain mean over no time; None of nothing."""
+    known = [(value, weight) for value, weight in weighted if value is not None]
+    if not known:
+        return None
+    total = math.fsum(weight for _, weight in known)
+    if total <= 0:
+        return math.fsum(value for value, _ in known) / len(known)
+    return math.fsum(value * weight for value, weight in known) / total

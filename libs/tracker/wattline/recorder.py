@@ -1,0 +1,223 @@
+"""Turns readings and steps into events. Pure: times come in as arguments, events go out as results."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from wattline.interval import MEASURED, Interval, is_sound, mean_use_pct, memory_bytes, power_w
+from wattline.meters.base import Reading
+from wattline.steps import Step, StepThinner
+from wattline_common import carbon
+from wattline_common.events import (
+    DeviceDescription,
+    DeviceKind,
+    DeviceReading,
+    Event,
+    HardwareSampled,
+    Method,
+    RunFinished,
+    RunStarted,
+    RunStatus,
+    StepCompleted,
+)
+
+__all__ = ["Context", "Plan", "Price", "Recorder", "Totals"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Identity and metadata that every event of a source carries."""
+
+    run_id: str
+    source_id: str
+    user_id: str = "unknown"
+    model_name: str = "unknown"
+    dataset_name: str = "unknown"
+    framework: str = "unknown"
+    environment: str = "unknown"
+    region_iso: str = "unknown"
+    project: str | None = None
+    host: str = "unknown"
+    rank: int | None = None
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is said of a run at its start."""
+
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    planned_epochs: int | None = None
+    planned_steps: int | None = None
+    git_commit: str | None = None
+    tracker_version: str = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a kWh of IT energy emits: the grid's intensity, and the site's PUE on top."""
+
+    grid: carbon.GridIntensity
+    pue: float = 1.0
+
+    def emissions_kg(self, energy_kwh: float) -> float:
+        """Return the emissions of an energy."""
+        return carbon.emissions_kg(energy_kwh, pue=self.pue, grid_intensity_g_per_kwh=self.grid.g_per_kwh)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Sums over the samples so far."""
+
+    energy_kwh: float = 0.0
+    energy_low_kwh: float = 0.0
+    energy_high_kwh: float = 0.0
+    measured_energy_kwh: float = 0.0
+    emissions_kg: float = 0.0
+
+    def plus(self, other: Totals) -> Totals:
+        """Return the sums."""
+        return Totals(
+            energy_kwh=self.energy_kwh + other.energy_kwh,
+            energy_low_kwh=self.energy_low_kwh + other.energy_low_kwh,
+            energy_high_kwh=self.energy_high_kwh + other.energy_high_kwh,
+            measured_energy_kwh=self.measured_energy_kwh + other.measured_energy_kwh,
+            emissions_kg=self.emissions_kg + other.emissions_kg,
+        )
+
+
+class Recorder:
+    """The events of one source, in order: `started`, any of `readings` and `step`, `finished`.
+
+    ``at_s`` are monotonic seconds; ``timestamp`` makes them event time. Not safe for threads: the caller holds a lock.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        price: Price,
+        timestamp: Callable[[float], datetime.datetime],
+        *,
+        start_s: float,
+        emit_interval_s: float,
+    ) -> None:
+        self._context = asdict(context)
+        self._price = price
+        self._timestamp = timestamp
+        self._start_s = start_s
+        self._emit_interval_s = emit_interval_s
+        self._interval = Interval(start_s)
+        self._thinner = StepThinner()
+        self._last_timestamp: datetime.datetime | None = None
+        self.reported = Step(steps_covered=0)
+        self.totals = Totals()
+        self.methods: set[Method] = set()
+        self.unsound_readings = 0
+        self.seq = 0
+
+    def started(self, at_s: float, plan: Plan, hardware: Sequence[DeviceDescription]) -> Event:
+        """Return the source's first event."""
+        facts = {**asdict(plan), "hyperparameters": dict(plan.hyperparameters), "tags": dict(plan.tags)}
+        return RunStarted(**self._header(at_s), **facts, hardware=list(hardware))
+
+    def readings(self, at_s: float, readings: Sequence[Reading]) -> list[Event]:
+        """Take one tick's readings; return a sample when one is due (at start + k * emit interval)."""
+        sound = [reading for reading in readings if is_sound(reading)]
+        self.unsound_readings += len(readings) - len(sound)
+        self._interval.add(at_s, sound)
+        done = math.floor((self._interval.start_s - self._start_s) / self._emit_interval_s + 1e-6)
+        due_s = self._start_s + (done + 1) * self._emit_interval_s
+        return [self._sample()] if at_s >= due_s - 1e-6 else []
+
+    def step(self, at_s: float, step: Step) -> list[Event]:
+        """Take a step; return the events that are due."""
+        self.reported = replace(self.reported.then(step), metrics={})
+        return [self._step_completed(*due) for due in self._thinner.add(at_s, step)]
+
+    def finished(self, at_s: float, status: RunStatus, *, events_dropped: int) -> list[Event]:
+        """Return the steps held back, the last sample and the source's last event."""
+        out = [self._step_completed(*due) for due in self._thinner.rest()]
+        if self._interval.length_s > 0:
+            out.append(self._sample())
+        finished = RunFinished(
+            **self._header(at_s),
+            status=status,
+            duration_s=at_s - self._start_s,
+            final_loss=self.reported.loss,
+            final_accuracy=self.reported.accuracy,
+            source_energy_kwh=self.totals.energy_kwh,
+            source_emissions_kg=self.totals.emissions_kg,
+            events_emitted=self.seq,
+            events_dropped=events_dropped,
+        )
+        return [*out, finished]
+
+    def _step_completed(self, at_s: float, step: Step) -> Event:
+        return StepCompleted(
+            **self._header(at_s),
+            epoch=step.epoch,
+            step=step.step,
+            loss=step.loss,
+            accuracy=step.accuracy,
+            samples=step.samples,
+            steps_covered=step.steps_covered,
+            metrics=dict(step.metrics),
+            cumulative_energy_kwh=self.totals.energy_kwh,
+            cumulative_emissions_kg=self.totals.emissions_kg,
+        )
+
+    def _sample(self) -> Event:
+        interval, devices = self._interval, self._interval.devices()
+        self._interval = Interval(interval.end_s)
+        part = self._sum(devices)
+        self.totals = total = self.totals.plus(part)
+        self.methods.update(device.method for device in devices)
+        power_avg_w = power_w(part.energy_kwh, interval.length_s)
+        return HardwareSampled(
+            **self._header(interval.end_s),
+            interval_s=interval.length_s,
+            energy_kwh=part.energy_kwh,
+            emissions_kg=part.emissions_kg,
+            energy_low_kwh=part.energy_low_kwh,
+            energy_high_kwh=part.energy_high_kwh,
+            measured_energy_kwh=part.measured_energy_kwh,
+            cumulative_energy_kwh=total.energy_kwh,
+            cumulative_emissions_kg=total.emissions_kg,
+            cumulative_energy_low_kwh=total.energy_low_kwh,
+            cumulative_energy_high_kwh=total.energy_high_kwh,
+            cumulative_measured_energy_kwh=total.measured_energy_kwh,
+            power_avg_w=power_avg_w,
+            power_max_w=max(interval.power_max_w, power_avg_w),
+            grid_intensity_g_per_kwh=self._price.grid.g_per_kwh,
+            grid_intensity_source=self._price.grid.label,
+            pue=self._price.pue,
+            cpu_utilization_pct=mean_use_pct(devices, DeviceKind.CPU),
+            memory_used_bytes=memory_bytes(devices),
+            gpu_utilization_pct=mean_use_pct(devices, DeviceKind.GPU),
+            devices=devices,
+        )
+
+    def _sum(self, devices: Sequence[DeviceReading]) -> Totals:
+        # fsum rounds the exact sum, so low <= value <= high and measured <= value hold for the sums as for the parts.
+        energy_kwh = math.fsum(device.energy_kwh for device in devices)
+        return Totals(
+            energy_kwh=energy_kwh,
+            energy_low_kwh=math.fsum(device.energy_low_kwh for device in devices),
+            energy_high_kwh=math.fsum(device.energy_high_kwh for device in devices),
+            measured_energy_kwh=math.fsum(device.energy_kwh for device in devices if device.method in MEASURED),
+            emissions_kg=self._price.emissions_kg(energy_kwh),
+        )
+
+    def _header(self, at_s: float) -> dict[str, Any]:
+        """Return identity, time and metadata of the next event; a held back step is dated no earlier than the last."""
+        timestamp = self._timestamp(at_s)
+        if self._last_timestamp is not None:
+            timestamp = max(timestamp, self._last_timestamp)
+        self._last_timestamp = timestamp
+        seq, self.seq = self.seq, self.seq + 1
+        return {**self._context, "seq": seq, "timestamp": timestamp}

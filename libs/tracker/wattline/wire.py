@@ -1,0 +1,98 @@
+"""The way to Kafka: confluent-kafka's idempotent producer, and the registry for schema ids.
+
+Its imports take about a second, so the publisher loads it on its own thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from confluent_kafka import KafkaError, Message
+
+from wattline.publisher import Undelivered
+from wattline_common.codec import encode_body, frame
+from wattline_common.events import Event
+from wattline_common.kafka import TRAINING_EVENTS, producer
+from wattline_common.registry import Registry
+from wattline_common.settings import Endpoints
+
+__all__ = ["KafkaWire"]
+
+_LOG = logging.getLogger(__name__)
+_DOWN = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE}  # its public names
+_NEVER_TAKEN = {
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.INVALID_MSG,
+    KafkaError.INVALID_RECORD,
+}
+
+
+class _DebugLog:
+    """librdkafka's log, which repeats itself each second while a broker is away: kept for those who debug."""
+
+    def log(self, _level: int, message: str, *args: object) -> None:
+        """Log a line at DEBUG."""
+        _LOG.debug(message, *args)
+
+
+class KafkaWire:
+    """Sends to the topic of training events, keyed by run_id."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._registry = Registry(endpoints.schema_registry_url)
+        self._ids: dict[type[Event], int] = {}
+        self._reachable = True
+        self._raised: Exception | None = None
+        self._producer = producer(
+            endpoints.kafka_bootstrap_servers,
+            **{
+                "client.id": "wattline",
+                "error_cb": self._on_error,
+                "logger": _DebugLog(),
+                "message.timeout.ms": 0,  # the publisher alone decides when an event is given up
+                "reconnect.backoff.max.ms": 5000,
+            },
+        )
+
+    def message(self, event: Event) -> bytes:
+        """Return the framed body; the registry is asked once for each type of event."""
+        kind = type(event)
+        if kind not in self._ids:
+            self._ids[kind] = self._registry.schema_id(kind)
+        return frame(self._ids[kind], encode_body(event))
+
+    def send(self, key: str, message: bytes, done: Callable[[Undelivered | None], None]) -> None:
+        """Hand a message to librdkafka."""
+
+        def on_delivery(error: KafkaError | None, _: Message) -> None:
+            try:
+                done(None if error is None else _verdict(error))
+            except Exception as raised:  # noqa: BLE001  # may not pass through librdkafka; `poll` raises it
+                self._raised = raised
+            else:
+                self._reachable = self._reachable or error is None
+
+        self._producer.produce(TRAINING_EVENTS, value=message, key=key, on_delivery=on_delivery)
+
+    def poll(self, timeout_s: float) -> bool:
+        """Serve the callbacks; raise what the last of them raised."""
+        self._producer.poll(timeout_s)
+        raised, self._raised = self._raised, None
+        if raised is not None:
+            raise raised
+        return self._reachable
+
+    def close(self) -> None:
+        """Purge what was not delivered, so that the producer's end does not wait for it."""
+        self._producer.purge()
+        self._producer.poll(0)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in _DOWN:
+            self._reachable = False
+
+
+def _verdict(error: KafkaError) -> Undelivered:
+    return Undelivered(error.str(), again=error.code() not in _NEVER_TAKEN)

@@ -1,0 +1,31 @@
+"""Ends a training between two steps when a person or a cluster asks for it."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+__all__ = ["StopRequest"]
+
+
+class StopRequest:
+    """Remembers the first SIGINT or SIGTERM. The training looks between steps, so no step and no event is cut in two.
+
+    Later signals change nothing: ending takes a bounded time anyway.
+    """
+
+    def __init__(self) -> None:
+        self._signal: int | None = None
+
+    def listen(self) -> None:
+        """Take the two signals over; only the main thread may."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def raise_if_asked(self) -> None:
+        """Raise `SystemExit` with the signal's exit code (130 or 143) when one has come."""
+        if self._signal is not None:
+            raise SystemExit(128 + self._signal)
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        self._signal = self._signal or number
