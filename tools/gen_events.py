@@ -188,7 +188,7 @@ def versions(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Return full name -> schemas of versions 1, 2, ...; raise `UnsupportedSchemaError` on a gap or a wrong name."""
     found: dict[str, list[dict[str, Any]]] = {}
     for record in sorted(path for path in folder.glob("*/*") if path.is_dir()):
-        paths = sorted(record.glob("v*.avsc"), key=lambda path: int(path.stem[1:]))
+        paths = sorted(record.glob("*.avsc"), key=lambda path: (len(path.stem), path.stem))  # v10 after v9
         for number, path in enumerate(paths, start=1):
             schema = json.loads(path.read_text(encoding="utf-8"))
             if path.stem != f"v{number}" or schema["name"] != record.name:
