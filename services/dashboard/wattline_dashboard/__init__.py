@@ -1,0 +1,1 @@
+"""Streamlit pages that show what training runs cost, while they train."""

@@ -1,0 +1,198 @@
+"""What a run's summary says in words and rows: its state, how its figures were got, the table of runs; pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import Any
+
+import pandas as pd
+
+from wattline_common.store import Document, RunSummary
+from wattline_dashboard.formats import EMISSIONS, ENERGY, MISSING, POWER, TIMES, age, duration, percent, plain
+
+__all__ = [
+    "METHOD_COLOURS",
+    "RUN_TABLE_FORMATS",
+    "RunState",
+    "computation",
+    "device_table",
+    "emissions_band_kg",
+    "energy_band_kwh",
+    "latest_sample_numbers",
+    "mean_power_w",
+    "method_labels",
+    "run_table",
+    "seq_max",
+]
+
+METHOD_COLOURS = {"measured": "green", "modelled": "orange", "simulated": "violet", "unknown": "gray"}
+_METHOD_LABELS = {
+    "COUNTER": "measured",
+    "SAMPLED_POWER": "measured",
+    "MODELLED": "modelled",
+    "SIMULATED": "simulated",
+    "UNKNOWN": "unknown",
+}
+_EXACT = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """Where a run stands at a moment."""
+
+    status: str
+    age_s: float  # since the run was last heard of
+    duration_s: float
+    is_stale: bool
+
+    @classmethod
+    def at(cls, summary: Mapping[str, Any], now: datetime, stale_after_s: float) -> RunState:
+        """Judge a summary at a moment."""
+        age_s = max(0.0, (now - summary["last_event_at"]).total_seconds())
+        running = summary["status"] == "RUNNING"
+        return cls(
+            status=summary["status"],
+            age_s=age_s,
+            duration_s=summary["duration_s"],
+            is_stale=running and age_s > stale_after_s,
+        )
+
+    @property
+    def is_running(self) -> bool:
+        """Say whether more is to come."""
+        return self.status == "RUNNING"
+
+    @property
+    def freshness(self) -> str:
+        """One word for how the figures stand: live, stale or final."""
+        if self.is_stale:
+            return "stale"
+        return "live" if self.is_running else "final"
+
+    @property
+    def label(self) -> str:
+        """The status in small letters, and that it went silent if it did."""
+        return f"{self.status.lower()}, silent" if self.is_stale else self.status.lower()
+
+
+def method_labels(summary: Mapping[str, Any]) -> list[str]:
+    """Return how the energy was got: measured, modelled, simulated; several for a mixed run."""
+    labels = {_METHOD_LABELS.get(method, "unknown") for method in summary["methods"]}
+    if summary["simulated"]:
+        labels = {"simulated"}
+    return [label for label in METHOD_COLOURS if label in labels]
+
+
+def seq_max(summary: RunSummary) -> dict[str, int]:
+    """Return each source's highest event number."""
+    return {source_id: source["seq_max"] for source_id, source in summary["sources"].items() if "seq_max" in source}
+
+
+def latest_sample_numbers(summary: RunSummary) -> tuple[tuple[str, int], ...]:
+    """Return each source and the number of its latest sample, the source last heard of first."""
+    sources = sorted(summary["sources"].items(), key=lambda item: -item[1].get("last_timestamp_us", 0))
+    return tuple(
+        (source_id, source["latest_sample"]["seq"]) for source_id, source in sources if source.get("latest_sample")
+    )
+
+
+def energy_band_kwh(summary: RunSummary) -> tuple[float, float]:
+    """Return both ends of the band around the run's energy."""
+    return summary["energy_low_kwh"], summary["energy_high_kwh"]
+
+
+def emissions_band_kg(summary: RunSummary) -> tuple[float, float]:
+    """Return both ends of the band around the run's emissions: relatively as wide as that of its energy."""
+    kg_per_kwh = summary["emissions_kg"] / (summary["energy_kwh"] or 1.0)
+    return summary["energy_low_kwh"] * kg_per_kwh, summary["energy_high_kwh"] * kg_per_kwh
+
+
+def mean_power_w(summary: RunSummary) -> float | None:
+    """Return the run's energy over its duration."""
+    hours = summary["duration_s"] / 3_600
+    return summary["energy_kwh"] * 1_000 / hours if hours else None
+
+
+def computation(summary: RunSummary, latest_samples: Sequence[Mapping[str, Any]]) -> str:
+    """Return how the emissions follow from the energy, with the run's own numbers; Markdown."""
+    factors = {
+        (each["pue"], each["grid_intensity_g_per_kwh"], each.get("grid_intensity_source") or "unknown source")
+        for each in latest_samples
+    }
+    result = f"**{EMISSIONS.text(summary['emissions_kg'])}**"
+    energy = ENERGY.text(summary["energy_kwh"])
+    if len(factors) == 1:
+        ((pue, intensity, source),) = factors
+        product_kg = summary["energy_kwh"] * pue * intensity / 1000
+        if math.isclose(product_kg, summary["emissions_kg"], rel_tol=_EXACT, abs_tol=1e-15):
+            note = f"  \nGrid intensity: {source}"
+            return f"{energy} {TIMES} PUE {plain(pue)} {TIMES} {plain(intensity)} g CO₂e/kWh = {result}{note}"
+    if not summary["energy_kwh"]:
+        return ""
+    mean = plain(summary["emissions_kg"] / summary["energy_kwh"] * 1000)
+    sources = "; ".join(sorted({source for _, _, source in factors}))
+    return (
+        f"{energy} {TIMES} {mean} g CO₂e/kWh (mean of PUE {TIMES} grid intensity: each interval has its own) = {result}"
+        f"  \nGrid intensity now: {sources or 'unknown source'}"
+    )
+
+
+def run_table(runs: Iterable[Document], now: datetime, zone: tzinfo, stale_after_s: float) -> pd.DataFrame:
+    """Return the rows of the table of runs; figures stay numbers, so that columns sort by them."""
+    rows = []
+    for run in runs:
+        state = RunState.at(run, now, stale_after_s)
+        rows.append(
+            {
+                "Status": state.label,
+                "Model": run["model_name"],
+                "Data set": run["dataset_name"],
+                "User": run["user_id"],
+                "Energy": run["energy_kwh"],
+                "Energy band": ENERGY.band(run["energy_low_kwh"], run["energy_high_kwh"]),
+                "Emissions": run["emissions_kg"],
+                "Power now": run["power_w"] if state.is_running and not state.is_stale else None,
+                "How got": ", ".join(method_labels(run)) or MISSING,
+                "Started": run["started_at"].astimezone(zone).replace(tzinfo=None, microsecond=0),
+                "Duration": state.duration_s,
+                "Updated": state.age_s,
+                "Run": run["_id"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+RUN_TABLE_FORMATS: Mapping[str, Callable[[Any], str]] = {
+    "Energy": ENERGY.text,
+    "Emissions": EMISSIONS.text,
+    "Power now": POWER.text,
+    "Duration": duration,
+    "Updated": age,
+}
+"""How the figures of `run_table` are written."""
+
+
+def device_table(latest_samples: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the devices of the sources' latest samples, and how each one's energy was got."""
+    return pd.DataFrame(
+        [
+            {
+                "Device": device["device_id"],
+                "Kind": device["kind"],
+                "How got": f"{_METHOD_LABELS.get(device['method'], 'unknown')} ({device['method']})",
+                "Meter or model": device["model_name"],
+                "Power": POWER.text(device["power_w"]),
+                "Energy of the interval": ENERGY.text(device["energy_kwh"]),
+                "Band": ENERGY.band(device["energy_low_kwh"], device["energy_high_kwh"]),
+                "Share counted": percent(device["share"]),
+                "Use": MISSING if device["utilization_pct"] is None else f"{plain(device['utilization_pct'])} %",
+                "Remarks": ", ".join(device["flags"]),
+                "Host": sample["host"],
+            }
+            for sample in latest_samples
+            for device in sample.get("devices", ())
+        ]
+    )

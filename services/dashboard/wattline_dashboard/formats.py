@@ -1,0 +1,142 @@
+"""Numbers and moments as people read them: unit prefixes by exact powers of ten, bands, durations, ages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+__all__ = [
+    "EMISSIONS",
+    "ENERGY",
+    "MISSING",
+    "POWER",
+    "TIMES",
+    "Quantity",
+    "Scale",
+    "age",
+    "duration",
+    "percent",
+    "plain",
+]
+
+MISSING = "\N{EN DASH}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+_DIGITS = 4
+_BAND_DIGITS = 3
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """One unit of a quantity: ``value * 10**exponent`` is the stored value in this unit."""
+
+    unit: str
+    exponent: int
+
+    @property
+    def factor(self) -> float:
+        """What a stored value is multiplied by to be in this unit."""
+        return float(Decimal(1).scaleb(self.exponent))
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A physical quantity, stored in one unit and shown in the one that reads best; scales go from small to big."""
+
+    scales: Sequence[Scale]
+    zero: Scale  # what nothing is shown in
+
+    def scale(self, value: float) -> Scale:
+        """Return the unit in which a stored value shows between 1 and 1000, as far as the units reach."""
+        return self._fit(_rounded(Decimal(repr(value)), _DIGITS))
+
+    def text(self, value: float | None) -> str:
+        """Return a stored value with its unit, four significant digits: ``12.34 Wh``."""
+        if not _is_finite(value):
+            return MISSING
+        exact = _rounded(Decimal(repr(value)), _DIGITS)
+        scale = self._fit(exact)
+        return f"{_digits(exact.scaleb(scale.exponent))} {scale.unit}"
+
+    def band(self, low: float | None, high: float | None) -> str:
+        """Return both ends of a band in the unit of the upper one: ``9.87 to 15.1 Wh``, by a dash."""
+        if not (_is_finite(low) and _is_finite(high)):
+            return MISSING
+        scale = self._fit(_rounded(Decimal(repr(high)), _BAND_DIGITS))
+        ends = (_rounded(Decimal(repr(end)), _BAND_DIGITS).scaleb(scale.exponent) for end in (low, high))
+        return f"{f' {MISSING} '.join(map(_digits, ends))} {scale.unit}"
+
+    def _fit(self, value: Decimal) -> Scale:
+        if not value:
+            return self.zero
+        fitting = [scale for scale in self.scales if value.scaleb(scale.exponent).adjusted() >= 0]
+        return fitting[-1] if fitting else self.scales[0]
+
+
+_WH, _G, _W = Scale("Wh", 3), Scale("g CO₂e", 3), Scale("W", 0)
+
+ENERGY = Quantity(
+    (Scale("µWh", 9), Scale("mWh", 6), _WH, Scale("kWh", 0), Scale("MWh", -3), Scale("GWh", -6)),
+    zero=_WH,
+)
+"""Energy, stored in kWh."""
+
+EMISSIONS = Quantity(
+    (Scale("µg CO₂e", 9), Scale("mg CO₂e", 6), _G, Scale("kg CO₂e", 0), Scale("t CO₂e", -3)),
+    zero=_G,
+)
+"""Emissions, stored in kg CO2e."""
+
+POWER = Quantity((Scale("µW", 6), Scale("mW", 3), _W, Scale("kW", -3), Scale("MW", -6)), zero=_W)
+"""Power, stored in W."""
+
+
+def plain(value: float | None) -> str:
+    """Return a number without unit, four significant digits."""
+    return _digits(_rounded(Decimal(repr(value)), _DIGITS)) if _is_finite(value) else MISSING
+
+
+def percent(share: float | None) -> str:
+    """Return a share of 1 in percent: ``96.6 %``."""
+    return f"{100 * share:.1f} %" if share is not None and math.isfinite(share) else MISSING
+
+
+def duration(seconds: float | None) -> str:
+    """Return a length of time in its two biggest units: ``3 min 05 s``."""
+    if seconds is None or not math.isfinite(seconds):
+        return MISSING
+    whole = max(0, int(seconds))
+    if whole < _MINUTE_S:
+        return f"{whole} s"
+    if whole < _HOUR_S:
+        return f"{whole // _MINUTE_S} min {whole % _MINUTE_S:02} s"
+    if whole < _DAY_S:
+        return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S:02} min"
+    return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S} h"
+
+
+def age(seconds: float | None) -> str:
+    """Return how long ago something was, in one unit: ``2 s ago``."""
+    if seconds is None or not math.isfinite(seconds):
+        return MISSING
+    whole = max(0, int(seconds))
+    for length_s, unit in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
+        if whole >= length_s:
+            return f"{whole // length_s} {unit} ago"
+    return f"{whole} s ago"
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _rounded(value: Decimal, digits: int) -> Decimal:
+    once = round(value, digits - 1 - value.adjusted()) if value else value
+    # 9.9996 becomes 10.000 and has a digit too many: the second round takes it.
+    return round(once, digits - 1 - once.adjusted()) if once else once
+
+
+def _digits(value: Decimal) -> str:
+    return f"{value:f}" if value else "0"

@@ -1,0 +1,145 @@
+"""Why a chart is empty: every question to the store. Bounded, projected, keyed by `_id` where the store allows it.
+
+Knows no page. Text of a user is only ever compared (`$eq`, `$in` of strings), never an operator.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+from pymongo import DESCENDING
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+
+from wattline_common.errors import StoreUnavailableError
+from wattline_common.store import (
+    AGGREGATED_METRICS,
+    TRAINING_METRICS,
+    TRAINING_RUN_SUMMARY,
+    Document,
+    RunSummary,
+    WindowDocument,
+)
+
+__all__ = [
+    "MAX_EVENTS",
+    "MAX_RUNS",
+    "MAX_WINDOWS",
+    "events",
+    "is_run_id",
+    "newest_run_id",
+    "recent_runs",
+    "run",
+    "samples",
+    "windows",
+]
+
+MAX_RUNS = 200  # rows of the table of runs
+MAX_EVENTS = 2_000  # raw events by one call
+MAX_WINDOWS = 20_160  # two weeks of minutes: as long as the topic keeps a run's events
+
+_RUN_ID = re.compile(r"[^.$|\x00-\x1f\x7f]{1,256}")  # what the contract allows, within reason
+_RUN_FIELDS = {"sources": 0}
+_EVENT_FIELDS: dict[str, int] = dict.fromkeys(
+    (
+        *("event_type", "source_id", "seq", "timestamp_us", "interval_s", "power_avg_w"),
+        *("cumulative_energy_kwh", "cumulative_energy_low_kwh", "cumulative_energy_high_kwh"),
+        *("cumulative_emissions_kg", "loss", "accuracy", "epoch", "step"),
+        *("devices.kind", "devices.power_w", "devices.energy_kwh"),
+    ),
+    1,
+)
+_SAMPLE_FIELDS: dict[str, int] = dict.fromkeys(
+    ("host", "rank", "pue", "grid_intensity_g_per_kwh", "grid_intensity_source", "devices"), 1
+)
+_WINDOW_FIELDS: dict[str, int] = dict.fromkeys(
+    (
+        *("window_start", "window_end", "aggregate.power_avg_w", "aggregate.loss_avg", "aggregate.accuracy_avg"),
+        *("aggregate.energy_kwh", "aggregate.energy_low_kwh", "aggregate.energy_high_kwh", "aggregate.emissions_kg"),
+        *("aggregate.energy_cpu_kwh", "aggregate.energy_gpu_kwh", "aggregate.energy_memory_kwh"),
+        *("aggregate.energy_other_kwh", "aggregate.samples"),
+    ),
+    1,
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _translated(query: Callable[P, R]) -> Callable[P, R]:
+    """Turn the driver's errors into ours; their text may hold MONGODB_URI, so it stays in the cause only."""
+
+    @wraps(query)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return query(*args, **kwargs)
+        except PyMongoError as error:
+            raise StoreUnavailableError("no good answer from the store at MONGODB_URI") from error
+
+    return call
+
+
+def is_run_id(text: object) -> bool:
+    """Say whether something from outside, such as a URL, can be the identity of a run."""
+    return isinstance(text, str) and _RUN_ID.fullmatch(text) is not None
+
+
+@_translated
+def recent_runs(database: Database[Document], limit: int = MAX_RUNS) -> list[Document]:
+    """Return summaries of the runs last heard of, newest first, without their sources."""
+    cursor = database[TRAINING_RUN_SUMMARY].find({}, _RUN_FIELDS)
+    return list(cursor.sort("last_event_at", DESCENDING).limit(max(1, min(limit, MAX_RUNS))))
+
+
+@_translated
+def newest_run_id(database: Database[Document]) -> str | None:
+    """Return the run to show when none is named: the running one last heard of, else any."""
+    for condition in ({"status": "RUNNING"}, {}):
+        cursor = database[TRAINING_RUN_SUMMARY].find(condition, {"_id": 1})
+        for document in cursor.sort("last_event_at", DESCENDING).limit(1):
+            return str(document["_id"])
+    return None
+
+
+@_translated
+def run(database: Database[Document], run_id: str) -> RunSummary | None:
+    """Return a run's summary with its sources, or none."""
+    return cast("RunSummary | None", database[TRAINING_RUN_SUMMARY].find_one({"_id": {"$eq": _checked(run_id)}}))
+
+
+@_translated
+def events(database: Database[Document], event_ids: Sequence[str]) -> list[Document]:
+    """Return the raw events of at most `MAX_EVENTS` identities, as far as they are there, in no order."""
+    return _by_ids(database, event_ids, _EVENT_FIELDS)
+
+
+@_translated
+def samples(database: Database[Document], event_ids: Sequence[str]) -> list[Document]:
+    """Return the samples of at most `MAX_EVENTS` identities with all that is known of their devices."""
+    return _by_ids(database, event_ids, _SAMPLE_FIELDS)
+
+
+@_translated
+def windows(database: Database[Document], run_id: str, limit: int = MAX_WINDOWS) -> list[WindowDocument]:
+    """Return a run's newest windows, oldest first."""
+    cursor = database[AGGREGATED_METRICS].find({"run_id": {"$eq": _checked(run_id)}}, _WINDOW_FIELDS)
+    found: list[Any] = list(cursor.sort("window_start", DESCENDING).limit(max(1, min(limit, MAX_WINDOWS))))
+    return found[::-1]
+
+
+def _checked(run_id: str) -> str:
+    if not is_run_id(run_id):
+        raise ValueError("not the identity of a run")
+    return run_id
+
+
+def _by_ids(database: Database[Document], event_ids: Sequence[str], fields: Mapping[str, int]) -> list[Document]:
+    if len(event_ids) > MAX_EVENTS:
+        raise ValueError(f"{len(event_ids)} events asked for at once; at most {MAX_EVENTS}")
+    if not event_ids:
+        return []
+    condition = {"_id": {"$in": [str(event_id) for event_id in event_ids]}}
+    return list(database[TRAINING_METRICS].find(condition, fields))

@@ -1,0 +1,86 @@
+"""Pieces that pages share: what is shown when there is nothing to show, badges, and the guard around the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, ParamSpec
+
+import streamlit as st
+
+from wattline_common.errors import ConfigurationError, StoreUnavailableError
+from wattline_dashboard import data
+from wattline_dashboard.facts import METHOD_COLOURS, RunState, method_labels
+from wattline_dashboard.formats import age, percent
+
+__all__ = ["guarded", "method_badges", "no_sample", "nothing_yet", "run_not_found", "status_badge"]
+
+_STATUS_COLOURS = {"RUNNING": "blue", "COMPLETED": "green", "FAILED": "red", "STOPPED": "orange"}
+
+P = ParamSpec("P")
+
+
+def guarded(render: Callable[P, None]) -> Callable[P, None]:
+    """Show in words, not as a stack trace, that the store is away; the next refresh tries again."""
+
+    @wraps(render)
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            render(*args, **kwargs)
+        except StoreUnavailableError:
+            _store_away()
+        except ConfigurationError as error:
+            st.error(f"**A setting is wrong.** {error}")
+
+    return call
+
+
+def nothing_yet() -> None:
+    """Tell a new user how the first run comes about."""
+    st.info(
+        "**No training has been recorded yet.** Start one, and it appears here within seconds:\n\n"
+        "    python -m wattline_trainer digits\n\n"
+        "or add two lines to a script of your own:\n\n"
+        '    with wattline.track(model_name="resnet50", dataset_name="cifar10") as run:\n'
+        "        run.step(epoch=1, step=10, loss=0.4, accuracy=0.8)\n"
+    )
+
+
+def no_sample(state: RunState) -> None:
+    """Say why there is nothing to draw."""
+    if state.is_running:
+        st.info("**No sample has arrived yet.** The first comes within seconds of the start.")
+    else:
+        st.info("**This run ended without a sample**, so there is nothing to draw.")
+
+
+def run_not_found(run_id: str) -> None:
+    """Say that there is no such run; its name is shown as text only."""
+    st.warning("**There is no such run.** It may not have arrived yet, or the link is wrong.")
+    st.text(run_id[:256])
+    st.page_link("app_pages/runs.py", label="All runs")
+
+
+def status_badge(state: RunState) -> None:
+    """Show a run's status, and since when it is silent if it should not be."""
+    st.badge(state.status.lower(), color=_STATUS_COLOURS.get(state.status, "gray"))  # type: ignore[arg-type]  # of a table of ours
+    if state.is_stale:
+        st.badge(f"stale: last heard of {age(state.age_s)}", color="red")
+
+
+def method_badges(summary: Mapping[str, Any]) -> None:
+    """Show how the energy was got, and how much of it was measured where that is only a part."""
+    labels = method_labels(summary)
+    for label in labels:
+        st.badge(label, color=METHOD_COLOURS[label])  # type: ignore[arg-type]  # of a table of ours
+    if "measured" in labels and len(labels) > 1 and summary["energy_kwh"]:
+        st.caption(f"{percent(summary['measured_energy_kwh'] / summary['energy_kwh'])} of the energy was measured")
+
+
+def _store_away() -> None:
+    settings = data.settings()
+    st.error(
+        f"**The store at `{settings.store_host}` does not answer.** What was recorded is safe there; this page tries "
+        f"again every {settings.refresh_s:g} s. If it stays away: is it running, and does `MONGODB_URI` name it?"
+    )
+    st.button("Try again now", key="store.retry")
