@@ -11,7 +11,7 @@ __all__ = ["require"]
 
 
 def require(name: str, reason: str, remedy: str) -> NoReturn:
-    """Skip the test because ``name`` is missing; fail it when WATTLINE_REQUIRE (comma separated) says it must be there."""
+    """Skip the test because ``name`` is missing, or fail it when WATTLINE_REQUIRE (comma separated) names it."""
     message = f"{name} is missing: {reason}. Remedy: {remedy}"
     if name in {each.strip() for each in os.environ.get("WATTLINE_REQUIRE", "").split(",")}:
         pytest.fail(f"{message} (WATTLINE_REQUIRE names {name}, so this is a failure)", pytrace=False)

@@ -1,8 +1,7 @@
-"""The real servers for tests: one stack a session on fresh data, from the same code as ``python -m wattline_stack up``."""
+"""The real servers for tests: one stack a session on fresh data, by the same code as the command ``up``."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ __all__ = ["running_stack", "stack", "stack_settings"]
 
 @pytest.fixture(scope="session")
 def stack_settings(tmp_path_factory: pytest.TempPathFactory) -> StackSettings:
-    """Settings of a stack on a fresh data folder, its Java parts provisioned; skips where they cannot be had.
+    """Return settings of a stack on a fresh data folder, its Java parts provisioned; skips where they cannot be had.
 
     KAFKA_BOOTSTRAP_SERVERS, SCHEMA_REGISTRY_URL and MONGODB_URI point the session's tests at real servers.
     """
@@ -36,10 +35,10 @@ def stack_settings(tmp_path_factory: pytest.TempPathFactory) -> StackSettings:
 
 @pytest.fixture(scope="session")
 def running_stack(stack_settings: StackSettings) -> Iterator[Stack]:
-    """The session's stack itself, for tests that kill and restart a server; leave it running."""
+    """Run the session's stack and give its handle, for tests that kill and restart a server; leave it running."""
     from wattline_stack import Stack
 
-    stack = Stack(dataclasses.replace(stack_settings))
+    stack = Stack(stack_settings)
     stack.start()
     yield stack
     stack.stop()
@@ -47,5 +46,5 @@ def running_stack(stack_settings: StackSettings) -> Iterator[Stack]:
 
 @pytest.fixture
 def stack(running_stack: Stack) -> Endpoints:
-    """Where the session's servers are."""
+    """Tell where the session's servers are."""
     return running_stack.endpoints()

