@@ -1,0 +1,159 @@
+"""Promises of the ledger's judgement: good events pass once, anything else is rejected with its reason."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any, cast
+
+import pyarrow as pa
+import pytest
+
+from tests.events import START, run_events, sample
+from wattline_common.codec import Decoder, encode_body, frame
+from wattline_common.errors import ContractError, RegistryUnavailableError
+from wattline_common.events import EVENT_TYPES, Event, WindowAggregated
+from wattline_common.schemas import VERSIONS
+from wattline_streaming.books import Books, KafkaPosition, RawEvent, Rejection
+from wattline_streaming.ledger import Ledger
+from wattline_streaming.typed import ARROW_SCHEMA, typed_row
+
+IDS = {kind: number for number, kind in enumerate(EVENT_TYPES.values(), start=1)}
+ENVELOPE = pa.schema(
+    [
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+        ("headers", pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("timestamp", pa.timestamp("us", tz="UTC")),
+        *ARROW_SCHEMA,
+    ]
+)
+
+
+class ListBooks:
+    """Keeps in lists what the real books would write; an id that was booked before is a duplicate."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, RawEvent] = {}
+        self.rejections: list[Rejection] = []
+
+    def book(self, events: list[RawEvent]) -> set[KafkaPosition]:
+        """Return the positions that brought their event first."""
+        fresh = set()
+        for event in events:
+            if self.events.setdefault(event.id, event).position == event.position:
+                fresh.add(event.position)
+        return fresh
+
+    def reject(self, rejections: list[Rejection]) -> None:
+        """Keep the rejections."""
+        self.rejections += rejections
+
+
+def schema_text(schema_id: int) -> str:
+    """Return the schemas by id as a registry would."""
+    for kind, number in IDS.items():
+        if number == schema_id:
+            return VERSIONS[kind.AVRO_NAME][-1]
+    if schema_id == 99:
+        return json.dumps({"type": "record", "name": "Other", "namespace": "elsewhere", "fields": []})
+    if schema_id == 100:
+        raise RegistryUnavailableError("away")
+    raise ContractError("unknown_schema_id", str(schema_id))
+
+
+def message(event: Event) -> bytes:
+    """Return the event as a producer writes it."""
+    return frame(IDS[type(event)], encode_body(event))
+
+
+def run(values: list[bytes | None], *, decoded: bool = False) -> tuple[ListBooks, list[dict[str, Any]]]:
+    """Return what the ledger booked and passed on, for values at offsets 0, 1, ...; typed only when decoded."""
+    books = ListBooks()
+    ledger = Ledger(Decoder(schema_text), cast(Books, books), datetime.timedelta(minutes=5))
+    rows = [
+        {"key": b"k", "value": value, "headers": [{"key": "h", "value": b"v"}], "partition": 0, "offset": offset}
+        | {"timestamp": START + datetime.timedelta(minutes=1)}
+        | (typed_row(ledger.decoder.datum(value).fields) if decoded else {})
+        for offset, value in enumerate(values)
+    ]
+    batch = pa.RecordBatch.from_pylist(rows, schema=ENVELOPE)
+    passed = [row for out in ledger.run(iter([batch])) for row in out.to_pylist()]
+    return books, passed
+
+
+@pytest.mark.parametrize("decoded", [True, False])
+def test_good_events_pass_with_their_typed_columns(decoded: bool) -> None:
+    """Every good event is booked and passed on, typed alike whether the JVM decoded it or only the ledger could."""
+    events = run_events("run", samples=3)
+    books, passed = run([message(event) for event in events], decoded=decoded)
+    assert len(books.events) == len(passed) == len(events)
+    expected = [typed_row(event.to_avro()) for event in events]
+    assert [dict(row) for row in passed] == [{name: row.get(name) for name in ARROW_SCHEMA.names} for row in expected]
+
+
+def test_a_true_duplicate_is_not_passed_on() -> None:
+    """The same event at another offset is booked once and passed on once, within one batch too."""
+    once = message(sample())
+    books, passed = run([once, once, message(sample(seq=2))])
+    assert (len(books.events), len(passed), books.rejections) == (2, 2, [])
+
+
+ENERGIES = [name for name in WindowAggregated.__slots__ if name.endswith("energy_kwh") or name.startswith("energy_")]
+REQUIRED = [name for name in ENERGIES if name.endswith("_kwh") and "_p" not in name]
+ZERO: dict[str, Any] = dict.fromkeys(REQUIRED, 0.0)
+WINDOW = WindowAggregated(run_id="r", source_id="s", seq=0, timestamp=START, **ZERO)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "no_value"),
+        (b"\x00\x00", "short_frame"),
+        (b"\x01" + message(sample())[1:], "wrong_magic_byte"),
+        (frame(77, b""), "unknown_schema_id"),
+        (frame(99, b""), "foreign_schema"),
+        (message(WINDOW), "foreign_schema"),
+        (message(sample())[:-9], "truncated"),
+        (message(sample()) + b"x", "trailing_bytes"),
+        (message(sample(run_id="a.b")), "invalid_id"),
+        (message(sample(source_id="a|b")), "invalid_id"),
+        (message(sample(run_id="")), "invalid_id"),
+        (message(sample(cpu_utilization_pct=float("nan"))), "not_finite"),
+        (message(sample(interval_s=-1.0)), "out_of_range"),
+        (message(sample(emissions_kg=1.0)), "inconsistent"),
+        (message(sample(energy_low_kwh=1.0)), "inconsistent"),
+        (message(sample(measured_energy_kwh=1.0)), "inconsistent"),
+        (message(sample(timestamp=START + datetime.timedelta(minutes=7))), "timestamp_in_future"),
+    ],
+)
+def test_a_bad_message_is_rejected_with_its_reason(value: bytes | None, reason: str) -> None:
+    """What cannot be accepted is kept as it came, with reason and place, and the good ones beside it pass."""
+    books, passed = run([message(sample(seq=1)), value, message(sample(seq=2))])
+    assert [rejection.reason for rejection in books.rejections] == [reason]
+    kept = books.rejections[0]
+    assert (kept.key, kept.value, kept.headers) == (b"k", value, [("h", b"v")])
+    assert (kept.position.partition, kept.position.offset) == (0, 1)
+    assert len(books.events) == len(passed) == 2
+
+
+def test_a_registry_that_is_away_rejects_nothing() -> None:
+    """The batch fails and is repeated later: a fault of ours is no fault of the message."""
+    with pytest.raises(RegistryUnavailableError):
+        run([frame(100, b"")])
+
+
+def test_a_row_that_breaks_our_code_is_set_aside_with_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of our own on one row is kept as internal_error, and the rows beside it pass."""
+
+    def break_on_two(record_name: str, fields: dict[str, Any]) -> None:
+        if fields["seq"] == 2:
+            raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr("wattline_streaming.ledger.validate", break_on_two)
+    books, passed = run([message(sample(seq=seq)) for seq in (1, 2, 3)])
+    assert [rejection.reason for rejection in books.rejections] == ["internal_error"]
+    assert "ZeroDivisionError" in books.rejections[0].detail
+    assert len(passed) == 2

@@ -1,0 +1,24 @@
+"""Promises of the streaming settings: defaults, and errors that name the variable."""
+
+from __future__ import annotations
+
+import pytest
+
+from wattline_common.environment import Environment
+from wattline_common.errors import ConfigurationError
+from wattline_streaming.settings import StreamingSettings
+
+
+def test_variables_are_read() -> None:
+    """A variable that is set reaches its setting; an empty one leaves the default."""
+    variables = {"WATTLINE_WATERMARK_S": "7", "MONGODB_URI": "mongodb://there/", "WATTLINE_SHUFFLE_PARTITIONS": ""}
+    settings = StreamingSettings.from_environment(Environment(variables))
+    assert (settings.watermark_s, settings.endpoints.mongodb_uri) == (7, "mongodb://there/")
+    assert settings.shuffle_partitions == StreamingSettings.shuffle_partitions
+
+
+@pytest.mark.parametrize("value", ["many", "0", "-3"])
+def test_a_wrong_value_names_its_variable(value: str) -> None:
+    """A number that is none, or too small, is refused by name before anything starts."""
+    with pytest.raises(ConfigurationError, match="WATTLINE_SHUFFLE_PARTITIONS"):
+        StreamingSettings.from_environment(Environment({"WATTLINE_SHUFFLE_PARTITIONS": value}))
