@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+
 from tests.requirements import require
 
 if TYPE_CHECKING:  # unit tests need none of what this imports

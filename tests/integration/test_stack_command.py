@@ -49,6 +49,13 @@ def _run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPr
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
+def _is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE  # not every container's first process reaps
+    except psutil.NoSuchProcess:
+        return True
+
+
 def test_up_twice_says_already_up_and_needs_no_network(environment: dict[str, str]) -> None:
     """With everything provisioned, `up` works though no network does; again it says so and starts nothing anew."""
     first = _run(environment, "up", "--json")
@@ -89,9 +96,18 @@ def test_down_stops_and_keeps_data(environment: dict[str, str]) -> None:
     pid = json.loads(_run(environment, "up", "--json").stdout)["servers"][2]["pid"]
     down = _run(environment, "down")
     assert down.stdout.startswith("stopped store; data stay in ")
-    assert not psutil.pid_exists(pid)
+    assert _is_gone(pid)
     assert (Path(environment["WATTLINE_DATA_DIR"]) / "store" / "data" / "journal.bin").is_file()
     assert _run(environment, "down").stdout == "nothing was running\n"
+
+
+def test_a_server_that_ignores_sigterm_is_killed_after_the_deadline(environment: dict[str, str]) -> None:
+    """`down` waits as long as it says, then kills, and says so."""
+    pid = json.loads(_run(environment, "up", "--json").stdout)["servers"][2]["pid"]
+    os.kill(pid, signal.SIGSTOP)  # deaf, as a server that hangs
+    down = _run({**environment, "WATTLINE_STOP_TIMEOUT_S": "0.5"}, "down")
+    assert f"process {pid} did not end within 0.5 s of SIGTERM: killing it" in down.stderr
+    assert _is_gone(pid)
 
 
 def test_a_kept_port_that_is_taken_is_named_with_its_remedy(environment: dict[str, str]) -> None:
@@ -132,7 +148,7 @@ def test_ctrl_c_while_starting_leaves_nothing_running(environment: dict[str, str
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
-    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert all(_is_gone(pid) for pid in pids)
     assert json.loads(table.read_text()) == {}
 
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
-from tests.integration.stack_helpers import only, running
 
+from tests.integration.stack_helpers import only, running
 from wattline_common.errors import ResourceError
 from wattline_stack import Endpoints, Stack, StackSettings
 

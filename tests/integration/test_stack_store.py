@@ -13,8 +13,8 @@ import psutil
 import pymongo
 import pytest
 from pymongo.errors import OperationFailure, PyMongoError
-from tests.integration.stack_helpers import client, journal, only, running
 
+from tests.integration.stack_helpers import client, journal, only, running
 from wattline_common.errors import ResourceError
 from wattline_stack import Stack, StackSettings
 

@@ -29,6 +29,7 @@ from wattline_stack.waiting import CancelledError, wait_until_ready
 
 __all__ = ["Stack"]
 
+KILL_TIMEOUT_S = 10.0
 KINDS: tuple[type[Server], ...] = (KafkaServer, RegistryServer, StoreServer)
 
 
@@ -84,7 +85,7 @@ class Stack:
         if process is None:
             raise ResourceError(f"{name} does not run, so it cannot be killed")
         process.kill()
-        self._wait_gone([process], self.settings.stop_timeout_s)
+        self._wait_gone([process], KILL_TIMEOUT_S)
         self._record(name, None)
 
     def restart(self, name: str) -> None:
@@ -171,9 +172,9 @@ class Stack:
             for process in running.values():
                 _signal(process, signal.SIGTERM)
             for process in self._wait_gone(list(running.values()), timeout_s):
-                progress.say(f"process {process.pid} did not end within {timeout_s:.0f} s of SIGTERM: killing it")
+                progress.say(f"process {process.pid} did not end within {timeout_s:g} s of SIGTERM: killing it")
                 _signal(process, signal.SIGKILL)
-                self._wait_gone([process], timeout_s)
+                self._wait_gone([process], max(timeout_s, KILL_TIMEOUT_S))
         for name in running:
             self._record(name, None)
 
