@@ -15,7 +15,7 @@ from pymongo.errors import BulkWriteError, PyMongoError
 from wattline_common import store
 from wattline_common.errors import StoreUnavailableError
 from wattline_common.store import Document
-from wattline_streaming.summary import own_fields, source_updates
+from wattline_streaming.summary import nested, own_fields, source_updates
 
 __all__ = ["Books", "KafkaPosition", "RawEvent", "RejectedTopic", "Rejection"]
 
@@ -148,13 +148,7 @@ class Books:
         if not changes:
             return
         collection = self._database[store.TRAINING_RUN_SUMMARY]
-        collection.bulk_write(
-            [
-                UpdateOne({"_id": run_id}, {"$max": up, "$min": down}, upsert=True)
-                for run_id, (up, down) in changes.items()
-            ],
-            ordered=False,
-        )
+        collection.bulk_write([_gather(run_id, *change) for run_id, change in changes.items()], ordered=False)
         found = collection.find({"_id": {"$in": list(changes)}}, {"sources": 1})
         own = [UpdateOne({"_id": run["_id"]}, {"$set": own_fields(run["_id"], run["sources"])}) for run in found]
         collection.bulk_write(own, ordered=False)
@@ -185,6 +179,12 @@ def _insert_new(collection: Any, documents: list[Document]) -> list[str]:  # noq
             raise
         return [documents[one["index"]]["_id"] for one in refused]
     return []
+
+
+def _gather(run_id: str, raised: Document, lowered: Document) -> UpdateOne:
+    """Return the write that gathers what sources said; a new run is whole at once, as readers may see it at once."""
+    at_first = own_fields(run_id, nested(raised | lowered))
+    return UpdateOne({"_id": run_id}, {"$max": raised, "$min": lowered, "$setOnInsert": at_first}, upsert=True)
 
 
 def _raw_document(event: RawEvent, now: datetime.datetime) -> Document:

@@ -15,7 +15,7 @@ from wattline_common.events import HardwareSampled, RunFinished, RunStarted, Run
 from wattline_common.store import Document, SourceSummary, as_pairs
 from wattline_streaming.typed import CONTEXT
 
-__all__ = ["own_fields", "source_updates"]
+__all__ = ["nested", "own_fields", "source_updates"]
 
 RUNNING = "RUNNING"
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -66,6 +66,19 @@ def source_updates(record_name: str, fields: Mapping[str, Any], timestamp_us: in
             facts = {name: fields.get(name) for name in _FINISHED}
             raised[f"{path}.finished"] = {"seq": seq, "timestamp_us": timestamp_us} | facts
     return raised, {f"{path}.first_timestamp_us": timestamp_us}
+
+
+def nested(figures: Mapping[str, Any]) -> dict[str, SourceSummary]:
+    """Return the sources map that raised and lowered figures, given by path, make of an empty one."""
+    document: dict[str, Any] = {"sources": {}}
+    for path, value in figures.items():
+        *way, key = path.split(".")
+        place = document
+        for part in way:
+            place = place.setdefault(part, {})
+        place[key] = value
+    sources: dict[str, SourceSummary] = document["sources"]
+    return sources
 
 
 def own_fields(run_id: str, sources: Mapping[str, SourceSummary]) -> Document:

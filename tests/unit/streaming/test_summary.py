@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.events import START, run_events
 from wattline_common.events import Event, RunStatus
-from wattline_streaming.summary import own_fields, source_updates
+from wattline_streaming.summary import nested, own_fields, source_updates
 
 
 def gathered(events: list[Event]) -> dict[str, Any]:
@@ -29,6 +29,14 @@ def gathered(events: list[Event]) -> dict[str, Any]:
             place[key] = min(value, place.get(key, value))
     sources: dict[str, Any] = document["sources"]
     return sources
+
+
+def test_a_new_runs_figures_nest_to_the_same_summary() -> None:
+    """The paths of one event nest to the sources map that the store would build, so a new run is whole at once."""
+    event = run_events("run")[0]
+    timestamp_us = int(event.timestamp.timestamp() * 1_000_000)
+    raised, lowered = source_updates(type(event).__name__, event.to_avro(), timestamp_us)
+    assert nested(raised | lowered) == gathered([event])
 
 
 def reach(document: dict[str, Any], path: str) -> tuple[dict[str, Any], str]:
