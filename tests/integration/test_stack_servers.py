@@ -22,17 +22,17 @@ MESSAGES = 2000
 RECORD: dict[str, Any] = {"type": "record", "name": "Probe", "fields": [{"name": "value", "type": "int"}]}
 
 
-@pytest.fixture
-def kafka(stack_settings: StackSettings, tmp_path: Path) -> Iterator[Stack]:
+@pytest.fixture(scope="module")
+def kafka(stack_settings: StackSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Run Kafka alone, on data of its own."""
-    with running(only("kafka", stack_settings, tmp_path)) as stack:
+    with running(only("kafka", stack_settings, tmp_path_factory.mktemp("kafka"))) as stack:
         yield stack
 
 
-@pytest.fixture
-def registry(stack_settings: StackSettings, tmp_path: Path) -> Iterator[Stack]:
+@pytest.fixture(scope="module")
+def registry(stack_settings: StackSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Run the registry alone, on data of its own."""
-    with running(only("registry", stack_settings, tmp_path)) as stack:
+    with running(only("registry", stack_settings, tmp_path_factory.mktemp("registry"))) as stack:
         yield stack
 
 
@@ -81,10 +81,10 @@ def test_registry_keeps_schemas_and_their_ids_through_a_kill(registry: Stack) ->
 def test_registry_enforces_compatibility(registry: Stack) -> None:
     """An incompatible version is refused once a subject asks for FULL_TRANSITIVE."""
     url = registry.endpoints().schema_registry_url
-    httpx2.put(f"{url}/config/probe", json={"compatibility": "FULL_TRANSITIVE"}).raise_for_status()
-    _register(url, "probe", "Probe")
+    httpx2.put(f"{url}/config/probe-strict", json={"compatibility": "FULL_TRANSITIVE"}).raise_for_status()
+    _register(url, "probe-strict", "Probe")
     changed = {**RECORD, "fields": [*RECORD["fields"], {"name": "more", "type": "string"}]}
-    answer = httpx2.post(f"{url}/subjects/probe/versions", json={"schema": json.dumps(changed)})
+    answer = httpx2.post(f"{url}/subjects/probe-strict/versions", json={"schema": json.dumps(changed)})
     assert answer.status_code == httpx2.codes.CONFLICT
 
 

@@ -16,7 +16,7 @@ from wattline_stack.jvm.bundle import Bundle
 from wattline_stack.ports import HOST
 from wattline_stack.servers.base import Server
 
-__all__ = ["KafkaServer"]
+__all__ = ["KafkaServer", "new_cluster_id"]
 
 METADATA_TIMEOUT_S = 1.0
 OVERHEAD_MB = 150
@@ -130,15 +130,21 @@ class KafkaServer(Server):
         return self.folder / "log4j2.properties"
 
     def _format(self, bundle: Bundle) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = [
             *self._java(bundle, 128, f"-Dlog4j2.configurationFile={self._logging}"),
             *("-cp", _classpath(bundle), "kafka.tools.StorageTool", "format", "--standalone", "--ignore-formatted"),
-            *("--cluster-id", cluster, "--config", str(self._properties)),
+            *("--cluster-id", new_cluster_id(), "--config", str(self._properties)),
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ResourceError(f"Kafka's storage in {self._data} could not be formatted: {done.stdout}{done.stderr}")
+
+
+def new_cluster_id() -> str:
+    """Return a random id in Kafka's form; one with a leading dash would be taken for an option."""
+    while (found := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return found
 
 
 def _classpath(bundle: Bundle) -> str:
