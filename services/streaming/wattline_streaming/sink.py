@@ -16,7 +16,7 @@ from wattline_common.kafka import TRAINING_AGGREGATES
 from wattline_common.store import Document
 from wattline_streaming.windows import aggregate, window_aggregated
 
-__all__ = ["WindowWriter"]
+__all__ = ["WindowWriter", "update_window"]
 
 _FLUSH_S = 30.0
 _EMITTER = "wattline-streaming"
@@ -35,20 +35,19 @@ class WindowWriter:
 
         Raises `StoreUnavailableError` and `BrokerUnavailableError`; calling again with the same rows is safe.
         """
-        by_id = {_window_id(row): row for row in rows}
-        if not by_id:
+        if not rows:
             return
         try:
-            writes = [_update(key, row, settlements.get(key, 0)) for key, row in by_id.items()]
-            self._collection.bulk_write(writes, ordered=False)
+            self._collection.bulk_write([update_window(row, settlements) for row in rows], ordered=False)
         except PyMongoError as error:
             raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error
-        self._publish({key: (row, settlements.get(key, 0)) for key, row in by_id.items()})
+        self._publish(rows, settlements)
 
-    def _publish(self, windows: Mapping[str, tuple[Document, int]]) -> None:
+    def _publish(self, rows: list[Document], settlements: Mapping[str, int]) -> None:
         try:
-            for key, (row, settlement) in windows.items():
-                body = encode_body(window_aggregated(row, settlement, _EMITTER))
+            for row in rows:
+                key = _window_id(row)
+                body = encode_body(window_aggregated(row, settlements.get(key, 0), _EMITTER))
                 self._producer.produce(TRAINING_AGGREGATES, key=key.encode(), value=frame(self._schema_id, body))
                 self._producer.poll(0)
         except (KafkaException, BufferError) as error:
@@ -62,7 +61,10 @@ def _window_id(row: Document) -> str:
     return store.window_id(row["run_id"], round(row["window_start"].timestamp() * 1_000_000))
 
 
-def _update(key: str, row: Document, settlement: int) -> UpdateOne:
+def update_window(row: Document, settlements: Mapping[str, int]) -> UpdateOne:
+    """Return the write of one folded row, which a higher revision in the store withstands."""
+    key = _window_id(row)
+    figures = aggregate(row, settlements.get(key, 0))
     same = {name: row[name] for name in ("run_id", "window_start", "window_end")}
-    change = {"$set": {**same, "length_s": store.WINDOW_LENGTH_S}, "$max": {"aggregate": aggregate(row, settlement)}}
+    change = {"$set": {**same, "length_s": store.WINDOW_LENGTH_S}, "$max": {"aggregate": figures}}
     return UpdateOne({"_id": key}, change, upsert=True)
