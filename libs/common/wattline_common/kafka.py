@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,21 +97,11 @@ def ensure_topics(bootstrap_servers: str, *, replication_factor: int = 1) -> lis
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     try:
         present = admin.list_topics(timeout=_TIMEOUT_S).topics
-        missing = [topic for topic in TOPICS if topic.name not in present]
-        done = _create(admin, missing, replication_factor)
-        for topic in TOPICS:
-            if topic in missing:
-                continue
-            found = len(present[topic.name].partitions)
-            if found < topic.partitions:
-                raise ConfigurationError(
-                    f"topic {topic.name} has {found} partitions, fewer than {topic.partitions}: "
-                    f"add some with kafka-topics --alter --partitions {topic.partitions} before any event is written"
-                )
-            done += _mend(admin, topic)
+        created = _create(admin, [topic for topic in TOPICS if topic.name not in present], replication_factor)
+        mended = [_mend(admin, topic) for topic in TOPICS if topic.name not in created]
     except (KafkaException, TimeoutError) as error:
         raise _unavailable(bootstrap_servers, error) from error
-    return done
+    return [f"created {name}" for name in created] + [line for lines in mended for line in lines]
 
 
 def require_topics(bootstrap_servers: str) -> None:
@@ -130,7 +121,7 @@ def require_topics(bootstrap_servers: str) -> None:
 def _create(admin: AdminClient, topics: list[Topic], replication_factor: int) -> list[str]:
     new = [NewTopic(t.name, t.partitions, replication_factor=replication_factor, config=t.config) for t in topics]
     futures = admin.create_topics(new) if new else {}
-    return [f"created {name}" for name, future in futures.items() if _created(future, name, replication_factor)]
+    return [name for name, future in futures.items() if _created(future, name, replication_factor)]
 
 
 def _created(future: Future[None], name: str, replication_factor: int) -> bool:
@@ -150,7 +141,23 @@ def _created(future: Future[None], name: str, replication_factor: int) -> bool:
     return True
 
 
+def _partitions(admin: AdminClient, topic: Topic) -> int:
+    """Return how many a topic has; one that another service has just created may take a moment to be listed."""
+    deadline_s = time.monotonic() + _TIMEOUT_S
+    while (found := admin.list_topics(topic.name, timeout=_TIMEOUT_S).topics[topic.name]).error is not None:
+        if time.monotonic() > deadline_s:
+            raise KafkaException(found.error)
+        time.sleep(0.1)
+    return len(found.partitions)
+
+
 def _mend(admin: AdminClient, topic: Topic) -> list[str]:
+    partitions = _partitions(admin, topic)
+    if partitions < topic.partitions:
+        raise ConfigurationError(
+            f"topic {topic.name} has {partitions} partitions, fewer than {topic.partitions}: "
+            f"add some with kafka-topics --alter --partitions {topic.partitions} before any event is written"
+        )
     resource = ConfigResource(ResourceType.TOPIC, topic.name)
     current = admin.describe_configs([resource])[resource].result(_TIMEOUT_S)
     wrong = {key: value for key, value in topic.config.items() if _differs(current[key].value, value)}
