@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -129,8 +130,10 @@ class Run:
     def stop(self, status: RunStatus = RunStatus.COMPLETED) -> None:
         """Take the last sample, deliver what is left (for a bounded time) and say on stderr what it cost."""
         with self._problems.guard("stop"):
+            if not self._is_mine():  # before the lock, which another thread may have held when this process was forked
+                return
             with self._lock:
-                if not self._running or not self._is_mine():
+                if not self._running:
                     return
                 self._running = False
             atexit.unregister(self._at_exit)
@@ -145,7 +148,7 @@ class Run:
 
     def summary(self) -> RunSummary:
         """Return what the run has cost so far; after `stop`, in all."""
-        with self._lock:
+        with self._lock if self._is_mine() else contextlib.nullcontext():
             totals, now_s = self._recorder.totals, self._clock.monotonic_s()
             return RunSummary(
                 run_id=self.run_id,

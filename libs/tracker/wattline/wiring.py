@@ -56,6 +56,7 @@ def track(
     tags: Mapping[str, object] | None = None,
     planned_epochs: int | None = None,
     planned_steps: int | None = None,
+    simulated: bool = False,
     pue: float | None = None,
     emit_interval_s: float | None = None,
     meters: Sequence[Meter] | None = None,
@@ -90,6 +91,7 @@ def track(
         project=as_text(project or settings.project) or None,
         host=host,
         rank=as_int(rank),
+        simulated=bool(simulated),
     )
     plan = Plan(
         hyperparameters=as_text_map(hyperparameters),

@@ -1,6 +1,6 @@
 """What the CPU and memory meters ask of the operating system: CPU time of the host, and the processes of a tree.
 
-`ProcHost` reads Linux's /proc at a small and known cost; `PsutilHost` does the same everywhere else.
+`ProcHost` reads Linux's /proc at a small and known cost; `psutil_host.PsutilHost` does the same everywhere else.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import psutil
-
-__all__ = ["CpuTimes", "Host", "ProcHost", "ProcessTimes", "PsutilHost", "detect_host"]
+__all__ = ["CpuTimes", "Host", "ProcHost", "ProcessTimes", "detect_host"]
 
 _RESCAN_EVERY = 60
 
@@ -66,7 +64,11 @@ class Host(Protocol):
 
 def detect_host() -> Host:
     """Return the host of this process."""
-    return ProcHost() if Path("/proc/stat").exists() else PsutilHost()
+    if Path("/proc/stat").exists():
+        return ProcHost()
+    from wattline.meters.psutil_host import PsutilHost  # only where it is needed: the import costs more than a read
+
+    return PsutilHost()
 
 
 class ProcHost:
@@ -137,34 +139,3 @@ class ProcHost:
             children_s=(int(fields[13]) + int(fields[14])) / per_s,
             rss_bytes=int(fields[21]) * self._page_bytes,
         )
-
-
-class PsutilHost:
-    """The same by psutil, for systems without /proc. Children that ended count where the system keeps their time."""
-
-    def __init__(self, pid: int | None = None) -> None:
-        self._root = psutil.Process(pid)
-        self.logical_cpus = psutil.cpu_count() or 1
-        self.memory_total_bytes = int(psutil.virtual_memory().total)
-
-    def cpu_times(self) -> CpuTimes:
-        """Return psutil's counters."""
-        times = psutil.cpu_times()._asdict()
-        guests = times.get("guest", 0.0) + times.get("guest_nice", 0.0)  # are in user and nice too
-        total = sum(times.values()) - guests
-        idle = times["idle"] + times.get("iowait", 0.0) + times.get("steal", 0.0)
-        return CpuTimes(total - idle, total)
-
-    def processes(self) -> list[ProcessTimes]:
-        """Return the tree; a process that ends while it is read is left out."""
-        found = []
-        for process in [self._root, *self._root.children(recursive=True)]:
-            try:
-                times = process.cpu_times()
-                rss_bytes = int(process.memory_info().rss)
-            except psutil.Error:
-                continue
-            children_s = getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
-            own_s = times.user + times.system
-            found.append(ProcessTimes(process.pid, process.create_time(), own_s, children_s, rss_bytes))
-        return found

@@ -70,4 +70,5 @@ class MemoryModelMeter:
 
     def _bytes(self, at_s: float) -> tuple[int, int]:
         use = self._tree.at(at_s)
-        return min(use.rss_bytes, self._host.memory_total_bytes), use.largest_rss_bytes
+        total = self._host.memory_total_bytes
+        return min(use.rss_bytes, total), min(use.largest_rss_bytes, total)
