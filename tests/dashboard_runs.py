@@ -115,7 +115,7 @@ def summary_document(events: Sequence[Event]) -> Document:
     return {"_id": events[0].run_id, "sources": sources["sources"]} | own_fields(events[0].run_id, sources["sources"])
 
 
-def window_documents(events: Sequence[Event]) -> list[Document]:
+def window_documents(events: Sequence[Event]) -> list[Any]:
     """Return the documents of aggregated_metrics, with the figures that curves are drawn from."""
     groups: dict[int, list[Event]] = {}
     for event in events:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 
@@ -15,6 +16,8 @@ __all__ = ["KIND_LABELS", "energy_split", "learning", "power", "running_total"]
 
 KIND_LABELS = {"CPU": "CPU", "GPU": "GPU", "MEMORY": "Memory", "OTHER": "Other"}
 _HEIGHT_PX = 280
+_AXIS_FONT = {"size": 13}
+_FEW_POINTS = 40  # below it single points are worth seeing
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - Plotly wants the viewer's wall clock, without a zone
 
 
@@ -74,7 +77,7 @@ def learning(curves: Sequence[Learning], title: str, zone: tzinfo, *, is_share: 
         figure.add_scatter(
             x=_clock(curve.times_us, zone),
             y=_scaled(curve.values, factor),
-            name=curve.source_id or title,
+            name=html.escape(curve.source_id) or title,
             mode="lines+markers" if len(curve.values) < _FEW_POINTS else "lines",
             marker={"size": 5},
             line={"width": 2, "color": CATEGORICAL[(number + (7 if is_share else 8)) % len(CATEGORICAL)]},
@@ -82,9 +85,6 @@ def learning(curves: Sequence[Learning], title: str, zone: tzinfo, *, is_share: 
             hovertemplate=hover,
         )
     return figure
-
-
-_FEW_POINTS = 40  # below it single points are worth seeing
 
 
 def energy_split(kind_energy: Mapping[str, float], total_kwh: float) -> go.Figure:
@@ -103,7 +103,9 @@ def energy_split(kind_energy: Mapping[str, float], total_kwh: float) -> go.Figur
         textposition="auto",
         hovertemplate="%{text}<extra></extra>",
     )
-    figure.update_layout(hovermode="closest", bargap=0.45, xaxis={"title": f"Energy ({scale.unit})"})
+    figure.update_layout(
+        hovermode="closest", bargap=0.45, xaxis={"title": {"text": f"Energy ({scale.unit})", "font": _AXIS_FONT}}
+    )
     figure.update_yaxes(showgrid=False, rangemode="normal")
     return figure
 
@@ -111,12 +113,13 @@ def energy_split(kind_energy: Mapping[str, float], total_kwh: float) -> go.Figur
 def _figure(y_title: str | None) -> go.Figure:
     return go.Figure(
         layout={
+            "template": "none",  # colours and fonts are the page's
             "height": _HEIGHT_PX,
             "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
             "hovermode": "x unified",
             "uirevision": "kept",  # a viewer's zoom outlives the next refresh
             "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0.0},
-            "yaxis": {"title": y_title, "rangemode": "tozero"},
+            "yaxis": {"title": {"text": y_title, "font": _AXIS_FONT}, "rangemode": "tozero"},
         }
     )
 

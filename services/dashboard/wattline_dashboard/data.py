@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 import zoneinfo
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
@@ -11,6 +12,7 @@ import pymongo
 import streamlit as st
 from pymongo.database import Database
 
+from wattline_common.errors import StoreUnavailableError
 from wattline_common.store import Document, RunSummary, WindowDocument, connect, event_id
 from wattline_dashboard import queries
 from wattline_dashboard.curves import RunSeries
@@ -20,6 +22,7 @@ from wattline_dashboard.series import from_events, from_windows
 from wattline_dashboard.settings import DashboardSettings
 
 __all__ = [
+    "RETRY_S",
     "latest_samples",
     "newest_run_id",
     "now",
@@ -27,10 +30,13 @@ __all__ = [
     "run",
     "run_series",
     "settings",
+    "try_again",
     "viewer_zone",
 ]
 
+RETRY_S = 5.0  # a store that failed is left alone for so long
 _RAW_FOR_S = 3_600  # a longer run is drawn from its windows
+_RAW_EVENTS = 16 * MAX_HELD  # so is one with more events than this
 _MAX_SOURCES = 64  # whose devices are listed
 
 P = ParamSpec("P")
@@ -48,10 +54,39 @@ def _database() -> Database[Document]:
     return connect(settings().mongodb_uri, timeout_ms=round(settings().store_timeout_s * 1000))
 
 
+class _Outage:
+    """When the store last failed: until it is worth another try, viewers are told at once instead of kept waiting."""
+
+    def __init__(self) -> None:
+        self.began_s: float | None = None  # of the monotonic clock
+
+    def is_fresh(self) -> bool:
+        return self.began_s is not None and time.monotonic() - self.began_s < RETRY_S
+
+
+@st.cache_resource(show_spinner=False)
+def _outage() -> _Outage:
+    return _Outage()
+
+
+def try_again() -> None:
+    """Ask the store at the next occasion, even though it failed a moment ago."""
+    _outage().began_s = None
+
+
 def _ask(query: Callable[Concatenate[Database[Document], P], R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Ask the store within the time a viewer may be kept waiting."""
-    with pymongo.timeout(settings().store_timeout_s):
-        return query(_database(), *args, **kwargs)
+    outage = _outage()
+    if outage.is_fresh():
+        raise StoreUnavailableError("the store at MONGODB_URI failed a moment ago")
+    try:
+        with pymongo.timeout(settings().store_timeout_s):
+            found = query(_database(), *args, **kwargs)
+    except StoreUnavailableError:
+        outage.began_s = time.monotonic()
+        raise
+    outage.began_s = None
+    return found
 
 
 @st.cache_data(ttl=1, max_entries=1, show_spinner=False)
@@ -85,7 +120,8 @@ def latest_samples(run_id: str, numbers: tuple[tuple[str, int], ...]) -> list[Do
 
 def run_series(summary: RunSummary) -> RunSeries:
     """Return a run's curves: from raw events for an hour, from windows beyond, or when the raw events are gone."""
-    if summary["duration_s"] <= _RAW_FOR_S and summary.get("raw_complete", True):
+    is_short = summary["duration_s"] <= _RAW_FOR_S and summary["events_expected"] <= _RAW_EVENTS
+    if is_short and summary.get("raw_complete", True):
         history = _history(summary["_id"])
         _fill(history, summary)
         series = from_events(history.samples, history.steps, thinning=history.thinning)

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from wattline_common.store import Document, RunSummary
-from wattline_dashboard.formats import EMISSIONS, ENERGY, MISSING, POWER, TIMES, age, duration, percent, plain
+from wattline_dashboard.formats import EMISSIONS, ENERGY, MISSING, POWER, TIMES, age, duration, literal, percent, plain
 
 __all__ = [
     "METHOD_COLOURS",
@@ -74,8 +74,8 @@ class RunState:
 
     @property
     def label(self) -> str:
-        """The status in small letters, and that it went silent if it did."""
-        return f"{self.status.lower()}, silent" if self.is_stale else self.status.lower()
+        """The status in small letters, and that it is stale if it is."""
+        return f"{self.status.lower()}, stale" if self.is_stale else self.status.lower()
 
 
 def method_labels(summary: Mapping[str, Any]) -> list[str]:
@@ -128,12 +128,12 @@ def computation(summary: RunSummary, latest_samples: Sequence[Mapping[str, Any]]
         ((pue, intensity, source),) = factors
         product_kg = summary["energy_kwh"] * pue * intensity / 1000
         if math.isclose(product_kg, summary["emissions_kg"], rel_tol=_EXACT, abs_tol=1e-15):
-            note = f"  \nGrid intensity: {source}"
+            note = f"  \nGrid intensity: {literal(source)}"
             return f"{energy} {TIMES} PUE {plain(pue)} {TIMES} {plain(intensity)} g CO₂e/kWh = {result}{note}"
     if not summary["energy_kwh"]:
         return ""
     mean = plain(summary["emissions_kg"] / summary["energy_kwh"] * 1000)
-    sources = "; ".join(sorted({source for _, _, source in factors}))
+    sources = "; ".join(sorted({literal(source) for _, _, source in factors}))
     return (
         f"{energy} {TIMES} {mean} g CO₂e/kWh (mean of PUE {TIMES} grid intensity: each interval has its own) = {result}"
         f"  \nGrid intensity now: {sources or 'unknown source'}"
@@ -155,7 +155,7 @@ def run_table(runs: Iterable[Document], now: datetime, zone: tzinfo, stale_after
                 "Energy band": ENERGY.band(run["energy_low_kwh"], run["energy_high_kwh"]),
                 "Emissions": run["emissions_kg"],
                 "Power now": run["power_w"] if state.is_running and not state.is_stale else None,
-                "How got": ", ".join(method_labels(run)) or MISSING,
+                "Method": ", ".join(method_labels(run)) or MISSING,
                 "Started": run["started_at"].astimezone(zone).replace(tzinfo=None, microsecond=0),
                 "Duration": state.duration_s,
                 "Updated": state.age_s,
@@ -182,7 +182,7 @@ def device_table(latest_samples: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
             {
                 "Device": device["device_id"],
                 "Kind": device["kind"],
-                "How got": f"{_METHOD_LABELS.get(device['method'], 'unknown')} ({device['method']})",
+                "Method": f"{_METHOD_LABELS.get(device['method'], 'unknown')} ({device['method']})",
                 "Meter or model": device["model_name"],
                 "Power": POWER.text(device["power_w"]),
                 "Energy of the interval": ENERGY.text(device["energy_kwh"]),

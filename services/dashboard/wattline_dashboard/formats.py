@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,6 +18,7 @@ __all__ = [
     "Scale",
     "age",
     "duration",
+    "literal",
     "percent",
     "plain",
 ]
@@ -126,6 +128,11 @@ def age(seconds: float | None) -> str:
         if whole >= length_s:
             return f"{whole // length_s} {unit} ago"
     return f"{whole} s ago"
+
+
+def literal(text: str) -> str:
+    """Return Markdown that shows a user's text as it is: no image, link, colour or HTML comes of it."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
 
 
 def _is_finite(value: float | None) -> bool:

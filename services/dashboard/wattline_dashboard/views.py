@@ -78,9 +78,9 @@ def method_badges(summary: Mapping[str, Any]) -> None:
 
 
 def _store_away() -> None:
-    settings = data.settings()
+    host = data.settings().store_host
     st.error(
-        f"**The store at `{settings.store_host}` does not answer.** What was recorded is safe there; this page tries "
-        f"again every {settings.refresh_s:g} s. If it stays away: is it running, and does `MONGODB_URI` name it?"
+        f"**The store at `{host}` does not answer.** What was recorded is safe there; this page tries "
+        f"again every {data.RETRY_S:g} s. If it stays away: is it running, and does `MONGODB_URI` name it?"
     )
-    st.button("Try again now", key="store.retry")
+    st.button("Try again now", key="store.retry", on_click=data.try_again)

@@ -17,8 +17,9 @@ from wattline_dashboard.facts import (
     latest_sample_numbers,
     mean_power_w,
 )
-from wattline_dashboard.formats import EMISSIONS, ENERGY, MISSING, POWER, age, duration, percent, plain
+from wattline_dashboard.formats import EMISSIONS, ENERGY, MISSING, POWER, age, duration, literal, percent, plain
 from wattline_dashboard.palette import EMISSIONS_COLOUR, ENERGY_COLOUR
+from wattline_dashboard.plot import show_plot
 from wattline_dashboard.queries import is_run_id
 
 _REFRESH_FINISHED_S = 30.0  # late events may still come in
@@ -71,7 +72,7 @@ def show_run(summary: RunSummary) -> None:
 
 def show_head(summary: RunSummary, state: RunState) -> None:
     """Show what was trained, by whom, where, and how its figures are got."""
-    st.title(summary["model_name"], anchor=False)
+    st.title(literal(summary["model_name"]), anchor=False)
     with st.container(horizontal=True, vertical_alignment="center", key="run.badges"):
         views.status_badge(state)
         views.method_badges(summary)
@@ -113,11 +114,11 @@ def show_power(series: RunSeries, summary: RunSummary) -> None:
     over_time, split = st.columns([2, 1])
     with over_time, st.container(border=True):
         st.markdown(f"**Power by kind of device**  :gray[{series.grain}]")
-        st.plotly_chart(charts.power(series.power, data.viewer_zone()), key="run.power", config=_PLOT, alt=_ALT_POWER)
+        show_plot(charts.power(series.power, data.viewer_zone()), key="run.power", alt=_ALT_POWER)
     with split, st.container(border=True):
         st.markdown("**Energy by kind of device**")
         figure = charts.energy_split(series.kind_energy, summary["energy_kwh"])
-        st.plotly_chart(figure, key="run.split", config=_PLOT, alt="Energy of each kind of device")
+        show_plot(figure, key="run.split", alt="Energy of each kind of device")
 
 
 def show_totals(series: RunSeries) -> None:
@@ -127,11 +128,11 @@ def show_totals(series: RunSeries) -> None:
     with energy, st.container(border=True):
         st.markdown("**Energy so far**  :gray[with its band]")
         figure = charts.running_total(series.energy_kwh, ENERGY, "Energy", ENERGY_COLOUR, zone)
-        st.plotly_chart(figure, key="run.energy", config=_PLOT, alt="Energy so far over time")
+        show_plot(figure, key="run.energy", alt="Energy so far over time")
     with emissions, st.container(border=True):
         st.markdown("**Emissions so far**  :gray[with their band]")
         figure = charts.running_total(series.emissions_kg, EMISSIONS, "Emissions", EMISSIONS_COLOUR, zone)
-        st.plotly_chart(figure, key="run.emissions", config=_PLOT, alt="Emissions so far over time")
+        show_plot(figure, key="run.emissions", alt="Emissions so far over time")
 
 
 def show_learning(series: RunSeries) -> None:
@@ -141,14 +142,14 @@ def show_learning(series: RunSeries) -> None:
     with loss, st.container(border=True):
         st.markdown("**Loss**")
         if series.loss:
-            st.plotly_chart(charts.learning(series.loss, "Loss", zone), key="run.loss", config=_PLOT, alt="Loss")
+            show_plot(charts.learning(series.loss, "Loss", zone), key="run.loss", alt="Loss")
         else:
             st.caption("This run has reported no loss yet.")
     with accuracy, st.container(border=True):
         st.markdown("**Accuracy**")
         if series.accuracy:
             figure = charts.learning(series.accuracy, "Accuracy", zone, is_share=True)
-            st.plotly_chart(figure, key="run.accuracy", config=_PLOT, alt="Accuracy")
+            show_plot(figure, key="run.accuracy", alt="Accuracy")
         else:
             st.caption("This run has reported no accuracy yet.")
 
@@ -165,7 +166,6 @@ def show_method(summary: RunSummary) -> None:
             st.dataframe(table, hide_index=True, key="run.device_table")
 
 
-_PLOT = {"displaylogo": False, "displayModeBar": False, "responsive": True}
 _ALT_POWER = "Power over time, stacked by kind of device"
 
 st.fragment(show_page, run_every=refresh_s())()

@@ -47,6 +47,7 @@ def show_table(table: pd.DataFrame) -> None:
         styled,
         key="runs.table",
         hide_index=True,
+        placeholder=MISSING,
         on_select="rerun",
         selection_mode=["single-row", "single-cell"],
         column_config={"Started": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss")},

@@ -1,0 +1,208 @@
+"""The pages, run by Streamlit's own test driver against a store in memory."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+import wattline_dashboard
+from tests.dashboard_runs import Event, raw_documents, recorded_run, summary_document, window_documents
+from tests.unit.dashboard.fake_store import FakeStore
+from wattline_common import store
+from wattline_common.events import RunStatus
+from wattline_dashboard import data
+from wattline_dashboard.formats import EMISSIONS, ENERGY, MISSING, POWER, TIMES
+
+APP = Path(wattline_dashboard.__file__).parent / "streamlit_app.py"
+RUNS, RUN = "app_pages/runs.py", "app_pages/run.py"
+SECONDS = 30
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStore]:
+    """Put a store in memory under the pages, with empty caches."""
+    fake = FakeStore()
+    monkeypatch.setattr(data, "connect", lambda *_, **__: fake)
+    monkeypatch.setenv("MONGODB_URI", "mongodb://ada:s3cret@db.example:27017/")
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    yield fake
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def _put(fake: FakeStore, events: list[Event], *, has_raw: bool = True) -> dict[str, Any]:
+    summary = summary_document(events)
+    fake.put(store.TRAINING_RUN_SUMMARY, summary)
+    fake.put(store.AGGREGATED_METRICS, *window_documents(events))
+    if has_raw:
+        fake.put(store.TRAINING_METRICS, *raw_documents(events))
+    return summary
+
+
+def _live(run_id: str = "run-live", **options: Any) -> list[Event]:
+    started_at = data.now() - datetime.timedelta(seconds=SECONDS)
+    return recorded_run(run_id, started_at, seconds=SECONDS, **options)
+
+
+def _page(path: str, **query: str) -> AppTest:
+    page = AppTest.from_file(str(APP), default_timeout=30)
+    page.query_params.update(query)
+    page.run().switch_page(path).run()
+    assert not page.exception
+    return page
+
+
+def _metrics(page: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in page.metric}
+
+
+def _words(page: AppTest) -> str:
+    return " ".join(element.value for element in (*page.markdown, *page.info, *page.error, *page.warning, *page.text))
+
+
+@pytest.mark.parametrize("path", [RUNS, RUN])
+def test_empty_store_tells_how_to_begin(fake: FakeStore, path: str) -> None:
+    """Where nothing was recorded yet, both pages name the command that records something."""
+    page = _page(path)
+    assert "python -m wattline_trainer digits" in _words(page)
+    assert not page.metric
+
+
+@pytest.mark.parametrize("path", [RUNS, RUN])
+def test_store_away_is_a_sentence(fake: FakeStore, path: str) -> None:
+    """A lost store is told with its host and the setting, without credentials; it comes back by a click."""
+    fake.is_away = True
+    page = _page(path)
+    (error,) = page.error
+    assert "db.example:27017" in error.value
+    assert "MONGODB_URI" in error.value
+    assert "s3cret" not in _words(page)
+    fake.is_away = False
+    _put(fake, _live())
+    page.button(key="store.retry").click().run()
+    assert not page.exception
+    assert not page.error
+    assert page.metric
+
+
+def test_store_away_does_not_keep_viewers_waiting(fake: FakeStore) -> None:
+    """A store that just failed is not asked again at once, however many look."""
+    fake.is_away = True
+    _page(RUNS)
+    asked = len(fake.asked)
+    _page(RUNS)
+    assert len(fake.asked) == asked
+
+
+def test_runs_lists_every_run_with_its_figures(fake: FakeStore) -> None:
+    """The table has the store's figures; the totals are their sums."""
+    live = _put(fake, _live())
+    over = _put(fake, _live("run-over", status=RunStatus.COMPLETED, has_gpu=True))
+    page = _page(RUNS)
+    (table,) = page.dataframe
+    rows = table.value.set_index("Run")
+    assert rows.loc["run-live", "Energy"] == live["energy_kwh"]
+    assert rows.loc["run-over", "Emissions"] == over["emissions_kg"]
+    assert rows.loc["run-over", "Status"] == "completed"
+    assert _metrics(page) == {
+        "Runs": "2",
+        "Running": "1",
+        "Energy": ENERGY.text(live["energy_kwh"] + over["energy_kwh"]),
+        "Emissions": EMISSIONS.text(live["emissions_kg"] + over["emissions_kg"]),
+    }
+
+
+def test_run_shows_the_stores_figures(fake: FakeStore) -> None:
+    """A live run has its figures, its method, its age and the way its emissions were computed."""
+    summary = _put(fake, _live())
+    page = _page(RUN, run="run-live")
+    metrics = _metrics(page)
+    assert metrics["Energy"] == ENERGY.text(summary["energy_kwh"])
+    assert metrics["Emissions"] == EMISSIONS.text(summary["emissions_kg"])
+    assert metrics["Power now"] == POWER.text(summary["power_w"])
+    assert metrics["Data age"].endswith(" s ago")
+    assert "modelled" in _words(page)
+    assert f"PUE 1.250 {TIMES} 381.0 g CO₂e/kWh" in _words(page)
+    assert len(page.get("bidi_component")) == 6
+
+
+def test_without_a_link_the_running_run_is_shown_and_linked(fake: FakeStore) -> None:
+    """The newest run that still goes is opened, and the URL names it from then on."""
+    _put(fake, _live("run-over", status=RunStatus.COMPLETED))
+    _put(fake, _live("run-live"))
+    page = _page(RUN)
+    assert page.query_params["run"] in ("run-live", ["run-live"])
+
+
+def test_stale_run_is_marked(fake: FakeStore) -> None:
+    """A run that should speak and does not is stale: no power is claimed for it."""
+    _put(fake, recorded_run("run-silent", data.now() - datetime.timedelta(minutes=5), seconds=60))
+    page = _page(RUN, run="run-silent")
+    assert "stale: last heard of 4 min ago" in _words(page)
+    assert _metrics(page)["Power now"] == MISSING
+
+
+def test_finished_run_is_looked_at_seldom(fake: FakeStore) -> None:
+    """A finished run shows its end, and is not polled like a live one."""
+    _put(fake, _live("run-over", status=RunStatus.FAILED))
+    page = _page(RUN, run="run-over")
+    assert "failed" in _words(page)
+    assert page.session_state["run.finished"] == "run-over"
+
+
+def test_run_without_samples(fake: FakeStore) -> None:
+    """A run that has only started says that it waits; one that ended so says that too."""
+    _put(fake, recorded_run("run-new", data.now(), seconds=0))
+    _put(fake, recorded_run("run-void", data.now(), seconds=0, status=RunStatus.STOPPED))
+    assert "No sample has arrived yet" in _words(_page(RUN, run="run-new"))
+    assert "ended without a sample" in _words(_page(RUN, run="run-void"))
+
+
+def test_run_whose_raw_events_are_gone_is_drawn_from_windows(fake: FakeStore) -> None:
+    """Retention takes raw events, not the page."""
+    summary = _put(fake, _live("run-old", status=RunStatus.COMPLETED), has_raw=False)
+    page = _page(RUN, run="run-old")
+    assert _metrics(page)["Energy"] == ENERGY.text(summary["energy_kwh"])
+    assert "1-minute windows" in _words(page)
+    assert len(page.get("bidi_component")) == 6
+
+
+@pytest.mark.parametrize("run_id", ["run-none", "$where", "<b>x</b>", "a|b", "x" * 400])
+def test_wrong_link_is_told(fake: FakeStore, run_id: str) -> None:
+    """A link to no run, or to something that cannot be one, gives a sentence."""
+    _put(fake, _live())
+    page = _page(RUN, run=run_id)
+    (warning,) = page.warning
+    assert "no such run" in warning.value
+    assert not page.metric
+
+
+def test_only_new_events_are_fetched(fake: FakeStore) -> None:
+    """A live page asks for the numbers it has not seen, by exact identity."""
+    events = _live()
+    _put(fake, events[:-10])
+    page = _page(RUN, run="run-live")
+    st.cache_data.clear()
+    _put(fake, events)
+    before = len(fake.asked)
+    page.run()
+    assert not page.exception
+    raw = [each for each in fake.asked[before:] if each.collection == store.TRAINING_METRICS]
+    assert sorted(raw[0].condition["_id"]["$in"]) == sorted(
+        store.event_id(event.run_id, event.source_id, event.seq) for event in events[-10:]
+    )
+
+
+def test_users_text_makes_no_image(fake: FakeStore) -> None:
+    """A model named like Markdown is shown as text."""
+    _put(fake, _live(model_name="![x](http://example.invalid/x.png)"))
+    page = _page(RUN, run="run-live")
+    (title,) = page.title
+    assert title.value.startswith("\\!\\[x\\]")

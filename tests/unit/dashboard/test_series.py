@@ -1,0 +1,87 @@
+"""A run's curves."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+
+import pytest
+
+from tests.dashboard_runs import Event, raw_documents, recorded_run, summary_document, window_documents
+from wattline_common.events import RunStatus
+from wattline_dashboard.curves import MAX_POINTS, RunSeries
+from wattline_dashboard.history import RunHistory
+from wattline_dashboard.series import from_events, from_windows
+
+START = datetime.datetime(2026, 1, 1, 12, 0, 0, tzinfo=datetime.UTC)
+
+
+def _series(events: Sequence[Event]) -> RunSeries:
+    history = RunHistory("r")
+    history.add(raw_documents(events))
+    return from_events(history.samples, history.steps)
+
+
+def test_curves_end_in_the_summary() -> None:
+    """The last point of each running total is the run's total, band and all."""
+    events = recorded_run("r", START, seconds=90, has_gpu=True)
+    summary = summary_document(events)
+    series = _series(events)
+    energy, emissions = series.energy_kwh, series.emissions_kg
+    assert energy.value[-1] == pytest.approx(summary["energy_kwh"], rel=1e-12)
+    assert energy.low[-1] == pytest.approx(summary["energy_low_kwh"], rel=1e-12)
+    assert energy.high[-1] == pytest.approx(summary["energy_high_kwh"], rel=1e-12)
+    assert emissions.value[-1] == pytest.approx(summary["emissions_kg"], rel=1e-12)
+    assert all(low <= value <= high for low, value, high in zip(energy.low, energy.value, energy.high, strict=True))
+    assert sum(series.kind_energy.values()) == pytest.approx(summary["energy_kwh"], rel=1e-9)
+    assert list(series.power.watts) == ["CPU", "GPU", "MEMORY"]
+
+
+def test_sources_add_up() -> None:
+    """The running total of a run is the sum over its sources, a restarted one included; power is of those alive."""
+    first = recorded_run("r", START, seconds=30, source_id="a")
+    second = recorded_run("r", START + datetime.timedelta(seconds=60), seconds=30, source_id="b")
+    third = recorded_run("r", START + datetime.timedelta(seconds=60.5), seconds=30, source_id="c")
+    events = [*first, *second, *third]
+    series = _series(events)
+    assert series.energy_kwh.value[-1] == pytest.approx(summary_document(events)["energy_kwh"], rel=1e-12)
+    assert series.energy_kwh.value == sorted(series.energy_kwh.value)
+    memory_w = series.power.watts["MEMORY"]
+    assert memory_w[15] == pytest.approx(3.0)
+    assert memory_w[30] == pytest.approx(3.0), "the source that ended draws nothing any more"
+    assert memory_w[-5] == pytest.approx(6.0), "two ranks draw together"
+    assert [curve.source_id for curve in series.loss] == ["a", "b", "c"]
+
+
+def test_windows_and_events_tell_the_same() -> None:
+    """The curves of windows end where those of raw events end, at the run's end and not at the window's."""
+    events = recorded_run("r", START, seconds=150, has_gpu=True, status=RunStatus.COMPLETED)
+    until = START + datetime.timedelta(seconds=150)
+    by_events, by_windows = _series(events), from_windows(window_documents(events), until=until)
+    assert by_windows.energy_kwh.value[-1] == pytest.approx(by_events.energy_kwh.value[-1], rel=1e-9)
+    assert by_windows.emissions_kg.high[-1] == pytest.approx(by_events.emissions_kg.high[-1], rel=1e-9)
+    assert by_windows.energy_kwh.times_us[-1] == by_events.energy_kwh.times_us[-1]
+    assert by_windows.kind_energy == pytest.approx(dict(by_events.kind_energy), rel=1e-9)
+    assert len(by_windows.power.times_us) == 3
+    assert sum(watts[1] for watts in by_windows.power.watts.values()) == pytest.approx(
+        window_documents(events)[1]["aggregate"]["power_avg_w"]
+    )
+
+
+def test_long_curves_are_thinned() -> None:
+    """No curve has more points than a browser likes; totals keep their end, power its mean."""
+    events = recorded_run("r", START, seconds=2_500)
+    series = _series(events)
+    assert MAX_POINTS / 2 <= len(series.power.times_us) <= MAX_POINTS
+    assert len(series.energy_kwh.value) == len(series.energy_kwh.times_us) <= MAX_POINTS
+    assert len(series.loss[0].values) <= MAX_POINTS
+    assert series.energy_kwh.value[-1] == pytest.approx(summary_document(events)["energy_kwh"], rel=1e-12)
+    watts = series.power.watts["CPU"]
+    assert sum(watts) / len(watts) == pytest.approx(28, abs=0.3)
+
+
+def test_nothing_sampled_is_empty() -> None:
+    """A run that only started has no curve, and says so."""
+    assert from_events([], []).is_empty
+    assert from_windows([], until=START).is_empty
+    assert from_windows(window_documents(recorded_run("r", START, seconds=0)), until=START).is_empty
