@@ -43,6 +43,8 @@ TRAINING_AGGREGATES = "training.aggregates"
 TRAINING_EVENTS_REJECTED = "training.events.rejected"
 
 _TIMEOUT_S = 20.0
+# librdkafka writes each failed connection to standard error, 20 a second; exceptions and callbacks say it once.
+_QUIET = {"log_level": 2}
 _FOURTEEN_DAYS_MS = str(14 * 24 * 3600 * 1000)
 
 
@@ -75,6 +77,7 @@ def producer(bootstrap_servers: str, **overrides: Any) -> Producer:  # noqa: ANN
             "partitioner": "murmur2_random",
             "compression.type": "zstd",
             "linger.ms": 20,
+            **_QUIET,
             **overrides,
         }
     )
@@ -82,7 +85,7 @@ def producer(bootstrap_servers: str, **overrides: Any) -> Producer:  # noqa: ANN
 
 def cluster_id(bootstrap_servers: str) -> str:
     """Return the id of the Kafka cluster; raise `BrokerUnavailableError`."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin = _admin(bootstrap_servers)
     try:
         return str(admin.describe_cluster(request_timeout=_TIMEOUT_S).result(_TIMEOUT_S).cluster_id)
     except (KafkaException, TimeoutError) as error:
@@ -94,7 +97,7 @@ def ensure_topics(bootstrap_servers: str, *, replication_factor: int = 1) -> lis
 
     Raises `BrokerUnavailableError`; `ConfigurationError` when a topic has fewer partitions than the contract says.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin = _admin(bootstrap_servers)
     try:
         present = admin.list_topics(timeout=_TIMEOUT_S).topics
         created = _create(admin, [topic for topic in TOPICS if topic.name not in present], replication_factor)
@@ -107,7 +110,7 @@ def ensure_topics(bootstrap_servers: str, *, replication_factor: int = 1) -> lis
 def require_topics(bootstrap_servers: str) -> None:
     """Raise `ConfigurationError` unless every topic is there; `BrokerUnavailableError` without Kafka."""
     try:
-        present = AdminClient({"bootstrap.servers": bootstrap_servers}).list_topics(timeout=_TIMEOUT_S).topics
+        present = _admin(bootstrap_servers).list_topics(timeout=_TIMEOUT_S).topics
     except KafkaException as error:
         raise _unavailable(bootstrap_servers, error) from error
     missing = [topic.name for topic in TOPICS if topic.name not in present]
@@ -116,6 +119,10 @@ def require_topics(bootstrap_servers: str) -> None:
             f"Kafka at KAFKA_BOOTSTRAP_SERVERS={bootstrap_servers} lacks {', '.join(missing)}; "
             "run: python -m wattline_common.kafka"
         )
+
+
+def _admin(bootstrap_servers: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": bootstrap_servers, **_QUIET})
 
 
 def _create(admin: AdminClient, topics: list[Topic], replication_factor: int) -> list[str]:
