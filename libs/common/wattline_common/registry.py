@@ -43,11 +43,14 @@ def subjects(topic: str) -> list[str]:
 
 
 class Registry:
-    """A Schema Registry with Confluent's API, as our producers and readers use it."""
+    """A Schema Registry with Confluent's API, as our producers and readers use it.
 
-    def __init__(self, url: str) -> None:
+    Each of the client's own ``retries`` draws from the global `random`: within somebody's training there must be none.
+    """
+
+    def __init__(self, url: str, *, retries: int = 1) -> None:
         self._url = url
-        self._client = SchemaRegistryClient({"url": url, "timeout": _TIMEOUT_S, "max.retries": 1})
+        self._client = SchemaRegistryClient({"url": url, "timeout": _TIMEOUT_S, "max.retries": retries})
 
     def schema_id(self, event_type: type[Event]) -> int:
         """Return the id under which the newest schema of an event is registered.

@@ -41,7 +41,7 @@ class KafkaWire:
     """Sends to the topic of training events, keyed by run_id."""
 
     def __init__(self, endpoints: Endpoints) -> None:
-        self._registry = Registry(endpoints.schema_registry_url)
+        self._registry = Registry(endpoints.schema_registry_url, retries=0)  # the publisher tries again by itself
         self._ids: dict[type[Event], int] = {}
         self._reachable = True
         self._raised: Exception | None = None

@@ -74,7 +74,7 @@ def readings(draw: st.DrawFn) -> Reading:
 
 
 TICKS = st.lists(
-    st.tuples(st.floats(0.001, 3.0), st.lists(readings(), max_size=4), st.none() | st.integers(0, 9)), max_size=30
+    st.tuples(st.floats(0.001, 3.0), st.lists(readings(), max_size=4), st.none() | st.integers(0, 9)), max_size=15
 )
 
 

@@ -1,0 +1,53 @@
+"""Settings come from the environment; a wrong one is told and takes its default, alone."""
+
+from __future__ import annotations
+
+from wattline.settings import Settings
+from wattline_common.environment import Environment
+from wattline_common.errors import ConfigurationError
+
+
+def _settings(**variables: str) -> tuple[Settings, list[str]]:
+    problems: list[ConfigurationError] = []
+    return Settings.from_environment(problems.append, Environment(variables)), list(map(str, problems))
+
+
+def test_each_variable_is_read() -> None:
+    """Every setting of the README's table has its effect."""
+    settings, problems = _settings(
+        WATTLINE_DISABLED="1",
+        WATTLINE_QUIET="yes",
+        WATTLINE_EMIT_INTERVAL_S="1",
+        WATTLINE_REGION="US-CA",
+        WATTLINE_PUE="1.58",
+        WATTLINE_USER="ada",
+        WATTLINE_PROJECT="vision",
+        WATTLINE_ENVIRONMENT="cluster",
+        WATTLINE_RUN_ID="r1",
+        WATTLINE_FLUSH_TIMEOUT_S="3",
+        WATTLINE_QUEUE_EVENTS="50",
+        CUDA_VISIBLE_DEVICES="0, 2",
+        KAFKA_BOOTSTRAP_SERVERS="k:9092",
+        SCHEMA_REGISTRY_URL="http://r",
+    )
+    assert problems == []
+    assert (settings.disabled, settings.quiet, settings.emit_interval_s) == (True, True, 1.0)
+    assert (settings.region_iso, settings.pue, settings.user_id) == ("US-CA", 1.58, "ada")
+    assert (settings.project, settings.environment, settings.run_id) == ("vision", "cluster", "r1")
+    assert (settings.flush_timeout_s, settings.queue_events, settings.visible_gpus) == (3.0, 50, ("0", "2"))
+    assert settings.endpoints.kafka_bootstrap_servers == "k:9092"
+    assert settings.endpoints.schema_registry_url == "http://r"
+
+
+def test_nothing_set_is_the_defaults() -> None:
+    """Empty means unset."""
+    assert _settings(WATTLINE_PUE="", WATTLINE_USER=" ") == (Settings(), [])
+
+
+def test_a_wrong_one_is_told_and_the_others_stand() -> None:
+    """The message names the variable; the right ones keep their effect."""
+    settings, problems = _settings(WATTLINE_EMIT_INTERVAL_S="often", WATTLINE_PUE="0.9", WATTLINE_REGION="FRA")
+    assert (settings.emit_interval_s, settings.pue, settings.region_iso) == (5.0, 1.0, "FRA")
+    assert len(problems) == 2
+    assert "WATTLINE_EMIT_INTERVAL_S" in problems[0]
+    assert "WATTLINE_PUE" in problems[1]
