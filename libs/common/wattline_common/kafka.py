@@ -95,12 +95,14 @@ def cluster_id(bootstrap_servers: str) -> str:
 def ensure_topics(bootstrap_servers: str, *, replication_factor: int = 1) -> list[str]:
     """Create the topics that are missing and mend the settings that differ; return what was done, a line each.
 
-    Raises `BrokerUnavailableError`; `ConfigurationError` when a topic has fewer partitions than the contract says.
+    When it returns, the broker lists every topic. Raises `BrokerUnavailableError`; `ConfigurationError` when a topic has fewer partitions than the contract says.
     """
     admin = _admin(bootstrap_servers)
     try:
         present = admin.list_topics(timeout=_TIMEOUT_S).topics
         created = _create(admin, [topic for topic in TOPICS if topic.name not in present], replication_factor)
+        for topic in TOPICS:
+            _check_partitions(admin, topic)
         mended = [_mend(admin, topic) for topic in TOPICS if topic.name not in created]
     except (KafkaException, TimeoutError) as error:
         raise _unavailable(bootstrap_servers, error) from error
@@ -148,23 +150,22 @@ def _created(future: Future[None], name: str, replication_factor: int) -> bool:
     return True
 
 
-def _partitions(admin: AdminClient, topic: Topic) -> int:
-    """Return how many a topic has; one that another service has just created may take a moment to be listed."""
+def _check_partitions(admin: AdminClient, topic: Topic) -> None:
+    """Wait until the broker lists a topic, which it does a moment after its creation; refuse too few partitions."""
     deadline_s = time.monotonic() + _TIMEOUT_S
     while (found := admin.list_topics(topic.name, timeout=_TIMEOUT_S).topics[topic.name]).error is not None:
         if time.monotonic() > deadline_s:
             raise KafkaException(found.error)
         time.sleep(0.1)
-    return len(found.partitions)
-
-
-def _mend(admin: AdminClient, topic: Topic) -> list[str]:
-    partitions = _partitions(admin, topic)
+    partitions = len(found.partitions)
     if partitions < topic.partitions:
         raise ConfigurationError(
             f"topic {topic.name} has {partitions} partitions, fewer than {topic.partitions}: "
             f"add some with kafka-topics --alter --partitions {topic.partitions} before any event is written"
         )
+
+
+def _mend(admin: AdminClient, topic: Topic) -> list[str]:
     resource = ConfigResource(ResourceType.TOPIC, topic.name)
     current = admin.describe_configs([resource])[resource].result(_TIMEOUT_S)
     wrong = {key: value for key, value in topic.config.items() if _differs(current[key].value, value)}
