@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
+from streamlit.elements.lib.column_config_utils import ColumnConfigMappingInput
 
 from wattline_common.store import Document
 from wattline_dashboard import data, views
@@ -12,6 +13,11 @@ from wattline_dashboard.formats import EMISSIONS, ENERGY, MISSING
 from wattline_dashboard.queries import MAX_RUNS
 
 _SHOWN = "runs.shown"  # the identities of the rows as the viewer last saw them: a click names a row by its number
+
+_COLUMNS: ColumnConfigMappingInput = {
+    "Status": st.column_config.TextColumn(width=110),  # fits the longest, so that a change of state moves nothing
+    "Started": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
+}
 
 
 @st.fragment(run_every=data.settings().refresh_s)
@@ -50,7 +56,7 @@ def show_table(table: pd.DataFrame) -> None:
         placeholder=MISSING,
         on_select="rerun",
         selection_mode=["single-row", "single-cell"],
-        column_config={"Started": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss")},
+        column_config=_COLUMNS,
         height="content" if len(table) <= 15 else 560,
         alt="Runs, newest first: status, model, user, energy, emissions, power, start, duration",
     )
