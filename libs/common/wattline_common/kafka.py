@@ -95,7 +95,8 @@ def cluster_id(bootstrap_servers: str) -> str:
 def ensure_topics(bootstrap_servers: str, *, replication_factor: int = 1) -> list[str]:
     """Create the topics that are missing and mend the settings that differ; return what was done, a line each.
 
-    When it returns, the broker lists every topic. Raises `BrokerUnavailableError`; `ConfigurationError` when a topic has fewer partitions than the contract says.
+    When it returns, the broker lists every topic. Raises `BrokerUnavailableError`; `ConfigurationError` when a topic
+    has fewer partitions than the contract says.
     """
     admin = _admin(bootstrap_servers)
     try:
