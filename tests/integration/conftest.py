@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 
 from wattline_common import store
 from wattline_stack import Endpoints, SilentProgress, Stack, StackSettings
+from wattline_stack.demo import FAST_START_JAVA_OPTIONS
 from wattline_stack.jvm.java import spark_java_home
 from wattline_streaming.job import spark_session
 from wattline_streaming.settings import StreamingSettings
@@ -37,6 +38,10 @@ def spark(stack_settings: StackSettings) -> Iterator[SparkSession]:
         patch.setenv("JAVA_HOME", str(spark_java_home(stack_settings.cache_dir, bundle.java)))
         patch.setenv("PYSPARK_PYTHON", sys.executable)
         patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
-        session = spark_session(StreamingSettings(spark_jars=",".join(map(str, bundle.jars("spark")))))
+        session = spark_session(
+            StreamingSettings(
+                spark_jars=",".join(map(str, bundle.jars("spark"))), driver_java_options=FAST_START_JAVA_OPTIONS
+            )
+        )
         yield session
         session.stop()

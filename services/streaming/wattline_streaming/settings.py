@@ -20,6 +20,7 @@ class StreamingSettings:
     spark_master: str = "local[2]"
     spark_jars: str = ""
     driver_memory: str = "1g"
+    driver_java_options: str = "-XX:+UseSerialGC"
     shuffle_partitions: int = 2
     max_offsets_per_trigger: int = 50_000
     trigger_interval_ms: int = 500
@@ -38,6 +39,7 @@ class StreamingSettings:
             spark_master=env.text("WATTLINE_SPARK_MASTER", cls.spark_master),
             spark_jars=env.text("WATTLINE_SPARK_JARS"),
             driver_memory=env.text("WATTLINE_SPARK_DRIVER_MEMORY", cls.driver_memory),
+            driver_java_options=env.text("WATTLINE_SPARK_DRIVER_JAVA_OPTIONS", cls.driver_java_options),
             shuffle_partitions=env.integer("WATTLINE_SHUFFLE_PARTITIONS", cls.shuffle_partitions, at_least=1),
             max_offsets_per_trigger=env.integer(
                 "WATTLINE_MAX_OFFSETS_PER_TRIGGER", cls.max_offsets_per_trigger, at_least=1
