@@ -21,7 +21,7 @@ settings.register_profile("thorough", settings.get_profile("ci"), max_examples=5
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "ci")
 
 if core.global_force_seed is None:
-    core.global_force_seed = random.randrange(2**32)  # type: ignore[assignment]  # noqa: S311  # no secret; typed as None
+    core.global_force_seed = random.randrange(2**32)  # type: ignore[assignment]  # no secret; typed as None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.contract.strategies import FULL_NAMES, data, schema_versions
 
+from tests.contract.strategies import FULL_NAMES, data, schema_versions
 from wattline_common.codec import Decoder, encode_body, frame
 from wattline_common.errors import ContractError
 from wattline_common.events import EVENT_TYPES

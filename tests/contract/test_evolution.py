@@ -12,8 +12,8 @@ import fastavro
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.contract.strategies import FULL_NAMES, data, schema_versions
 
+from tests.contract.strategies import FULL_NAMES, data, schema_versions
 from wattline_common.codec import Decoder, frame
 from wattline_common.events import EPOCH, EVENT_TYPES
 

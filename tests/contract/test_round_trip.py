@@ -11,8 +11,8 @@ import fastavro
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.contract.strategies import FULL_NAMES, data, schema_versions
 
+from tests.contract.strategies import FULL_NAMES, data, schema_versions
 from wattline_common.codec import Decoder, encode_body, frame, newest_schema, unframe
 from wattline_common.events import EPOCH, EVENT_TYPES, Event
 from wattline_common.schemas import VERSIONS

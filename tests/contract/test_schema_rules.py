@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from tests.contract.strategies import SCHEMAS_FOLDER, schema_versions
 
 SCHEMAS = [(name, number, each) for name, all_ in schema_versions().items() for number, each in enumerate(all_, 1)]

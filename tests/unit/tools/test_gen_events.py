@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tools import gen_events
 
 ROOT = Path(__file__).resolve().parents[3]
