@@ -25,6 +25,7 @@ __all__ = ["COMPATIBILITY", "Registry", "subject", "subjects"]
 COMPATIBILITY = ConfigCompatibilityLevel.FULL_TRANSITIVE
 _TIMEOUT_S = 10
 _INCOMPATIBLE = {409, 40901}  # Apicurio's code and Confluent's
+_NOT_ALLOWED = {401, 403}
 _NO_SUCH_SUBJECT_OR_SCHEMA = {40401, 40402, 40403, 404}
 
 P = ParamSpec("P")
@@ -62,6 +63,8 @@ class Registry:
             found = self._call(self._client.lookup_schema, subject(name), _schema(VERSIONS[name][-1]))
             return cast(int, found.schema_id)
         except SchemaRegistryError as error:
+            if error.error_code not in _NO_SUCH_SUBJECT_OR_SCHEMA:
+                raise self._away(error) from error
             raise ConfigurationError(
                 f"the newest schema of {name} is not in the registry at SCHEMA_REGISTRY_URL={self._url}; "
                 "run: python -m wattline_common.registry register"
@@ -147,6 +150,10 @@ class Registry:
         except SchemaRegistryError as error:
             if error.http_status_code >= 500:
                 raise self._away(error) from error
+            if error.http_status_code in _NOT_ALLOWED:
+                raise ConfigurationError(
+                    f"SCHEMA_REGISTRY_URL={self._url} does not let us in ({error}): give it an address that does"
+                ) from error
             raise
         except (httpx2.HTTPError, OSError) as error:
             raise self._away(error) from error

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import math
-import os
 import signal
 import socket
 import sys
@@ -65,7 +64,7 @@ class Demo:
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(self._say_goodbye, stack)
             endpoints = stack.start(self.progress)
-            services = Services(self.settings.data_dir, {**self._defaults(), **endpoints.environment()})
+            services = Services(self.settings.data_dir, endpoints.environment(), defaults=self._defaults())
             cleanup.callback(self._end_services, services)
             with self.progress.task("creating topics, schemas and indexes"):
                 self._prepare(endpoints)
@@ -90,12 +89,11 @@ class Demo:
         return self.settings.data_dir / "ledgers" / f"{self.run_id}.json"
 
     def _defaults(self) -> dict[str, str]:
-        """Return settings that suit one machine, each unless the user has set it."""
-        defaults = {
+        """Return settings that suit one machine; what the user has set goes before them."""
+        return {
             "WATTLINE_CHECKPOINT_DIR": str(self.settings.data_dir / "checkpoint"),
             "WATTLINE_SPARK_DRIVER_JAVA_OPTIONS": FAST_START_JAVA_OPTIONS,
         }
-        return {name: os.environ.get(name) or value for name, value in defaults.items()}
 
     def _prepare(self, endpoints: Endpoints) -> None:
         kafka.ensure_topics(endpoints.kafka_bootstrap_servers)

@@ -57,9 +57,12 @@ class Service:
 class Services:
     """The services of one data folder."""
 
-    def __init__(self, data_dir: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, data_dir: Path, environment: Mapping[str, str], *, defaults: Mapping[str, str] | None = None
+    ) -> None:
         self._data_dir = data_dir
-        self._environment = {**os.environ, **environment}  # what the user has set reaches the services, too
+        # What the user has set reaches the services, too.
+        self._environment = {**(defaults or {}), **os.environ, **environment}
         self._table = ProcessTable(data_dir)
         self.started: list[Service] = []
 

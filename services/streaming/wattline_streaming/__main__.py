@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import json
 import logging
-import os
 import signal
 import sys
 import threading
@@ -23,7 +22,7 @@ from wattline_common.registry import Registry
 from wattline_common.store import Document
 from wattline_streaming.audit import Audit, audit
 from wattline_streaming.identity import SchemaBook, require_same_cluster
-from wattline_streaming.settings import StreamingSettings
+from wattline_streaming.settings import StreamingSettings, export_for_spark
 
 _LOG = logging.getLogger("wattline_streaming")
 _DESCRIPTION = """\
@@ -68,8 +67,7 @@ def _run(settings: StreamingSettings) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    export_for_spark()
     with _only_driver(settings.checkpoint_dir):
         registry = Registry(settings.endpoints.schema_registry_url)
         database = store.connect(settings.endpoints.mongodb_uri)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wattline_common.environment import Environment
 from wattline_common.settings import Endpoints
 
-__all__ = ["StreamingSettings"]
+__all__ = ["StreamingSettings", "export_for_spark"]
+
+
+def export_for_spark() -> None:
+    """Set what Spark reads from the environment alone: the workers' Python is this one, and it listens on loopback."""
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 
 
 @dataclass(frozen=True)

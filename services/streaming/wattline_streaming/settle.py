@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import logging
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -104,10 +105,11 @@ class Settler:
 
     def _remove(self, marks: list[Document]) -> None:
         """Remove the marks that were seen; one that has been set anew since stays."""
-        collection = self._database[store.DIRTY_WINDOWS]
-        now_there = collection.find({"_id": {"$in": [mark["_id"] for mark in marks]}}, {"mark": 1})
-        seen = {mark["_id"]: mark["mark"] for mark in marks}
-        collection.delete_many({"_id": {"$in": [m["_id"] for m in now_there if m["mark"] == seen[m["_id"]]]}})
+        by_mark: dict[str, list[str]] = defaultdict(list)
+        for mark in marks:
+            by_mark[mark["mark"]].append(mark["_id"])
+        for value, ids in by_mark.items():
+            self._database[store.DIRTY_WINDOWS].delete_many({"_id": {"$in": ids}, "mark": value})
 
     def _note_differences(self, run_ids: set[str], now: datetime.datetime) -> None:
         """Write the windows' sum, and by how much it misses the sources' own totals, into finished runs' summaries."""
