@@ -15,8 +15,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 __all__ = [
+    "AVRO_INT",
+    "AVRO_LONG",
+    "as_count",
     "as_float",
-    "as_int",
     "as_text",
     "as_text_map",
     "framework_in_use",
@@ -28,6 +30,8 @@ __all__ = [
     "user_name",
 ]
 
+AVRO_INT = 2**31
+AVRO_LONG = 2**63
 _UNSAFE = re.compile(r"[^A-Za-z0-9_:-]+")
 _LONGEST_ID = 128
 _LONGEST_TEXT = 1000
@@ -105,13 +109,13 @@ def as_float(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def as_int(value: object) -> int | None:
-    """Return a whole number that the contract can carry, None when it is none."""
+def as_count(value: object, below: int = AVRO_LONG) -> int | None:
+    """Return a whole number of 0 or more that its field can carry, None when it is none."""
     try:
         number = int(value)  # type: ignore[call-overload]  # as above
     except Exception:  # noqa: BLE001  # as above
         return None
-    return number if -(2**63) <= number < 2**63 else None
+    return number if 0 <= number < below else None
 
 
 def _head(git: Path) -> str | None:

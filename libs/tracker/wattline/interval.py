@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from wattline.meters.base import Reading
+from wattline.meters.base import Reading, mean_power_w
 from wattline_common.events import DeviceKind, DeviceReading, Method
 
-__all__ = ["JOULES_PER_KWH", "MEASURED", "Interval", "is_sound"]
+__all__ = ["JOULES_PER_KWH", "MEASURED", "Interval", "is_sound", "mean_use_pct", "memory_bytes"]
 
 JOULES_PER_KWH = 3.6e6
 MEASURED = frozenset({Method.COUNTER, Method.SAMPLED_POWER})
@@ -58,7 +58,7 @@ class Interval:
         return DeviceReading(
             device_id=last.device_id,
             kind=last.kind,
-            power_w=power_w(energy_kwh, self.length_s),
+            power_w=mean_power_w(energy_kwh * JOULES_PER_KWH, self.length_s),
             energy_kwh=energy_kwh,
             energy_low_kwh=_kwh(reading.energy_low_j for reading in readings),
             energy_high_kwh=_kwh(reading.energy_high_j for reading in readings),
@@ -71,11 +71,6 @@ class Interval:
             model_name=last.model_name,
             flags=sorted({flag for reading in readings for flag in reading.flags}),
         )
-
-
-def power_w(energy_kwh: float, length_s: float) -> float:
-    """Return mean power in W: energy over time, 0 over no time."""
-    return energy_kwh * JOULES_PER_KWH / length_s if length_s > 0 else 0.0
 
 
 def mean_use_pct(devices: Iterable[DeviceReading], kind: DeviceKind) -> float | None:

@@ -21,7 +21,7 @@ _POLL_S = 0.1
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 15.0
 _CLOSING_PAUSE_S = 0.2
-_HOPELESS_S = 1.0  # how long an end waits for servers that are known not to answer
+_HOPELESS_S = 1.0  # how long an end waits for servers that never answered
 _GRACE_S = 0.5
 
 
@@ -124,10 +124,10 @@ class BackgroundPublisher:
             self._changed.notify()
 
     def close(self, timeout_s: float) -> None:
-        """Deliver what is left; do not wait long for servers that are known to be away."""
+        """Deliver what is left; do not wait long for servers that have never answered."""
         with self._changed:
             self._closing = True
-            if self._hopeless:
+            if self._is_hopeless():
                 timeout_s = min(timeout_s, _HOPELESS_S)
             self._deadline_s = time.monotonic() + timeout_s
             self._changed.notify()
@@ -161,10 +161,14 @@ class BackgroundPublisher:
         with self._changed:
             if not self._closing:
                 return False
-            if self._hopeless:
+            if self._is_hopeless():
                 self._deadline_s = min(self._deadline_s, time.monotonic() + _HOPELESS_S)
                 self._hopeless = False
             return not (self._queue or self._in_flight) or time.monotonic() >= self._deadline_s
+
+    def _is_hopeless(self) -> bool:
+        """Say whether the servers do not answer, and never have."""
+        return self._hopeless and not self.delivered
 
     def _deliver(self) -> None:
         """Send the next event or wait for one; then hear of those under way."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from wattline.interval import MEASURED, Interval, is_sound, mean_use_pct, memory_bytes, power_w
-from wattline.meters.base import Reading
+from wattline.interval import JOULES_PER_KWH, MEASURED, Interval, is_sound, mean_use_pct, memory_bytes
+from wattline.meters.base import Reading, mean_power_w
 from wattline.steps import Step, StepThinner
 from wattline_common import carbon
 from wattline_common.events import (
@@ -177,7 +177,7 @@ class Recorder:
         part = self._sum(devices)
         self.totals = total = self.totals.plus(part)
         self.methods.update(device.method for device in devices)
-        power_avg_w = power_w(part.energy_kwh, interval.length_s)
+        power_avg_w = mean_power_w(part.energy_kwh * JOULES_PER_KWH, interval.length_s)
         return HardwareSampled(
             **self._header(interval.end_s),
             interval_s=interval.length_s,

@@ -15,7 +15,7 @@ from typing import Self
 
 from wattline.clock import Clock
 from wattline.guard import Problems
-from wattline.identity import as_float, as_int, as_text
+from wattline.identity import AVRO_INT, AVRO_LONG, as_count, as_float, as_text
 from wattline.meters.base import Meter, Reading
 from wattline.publisher import Publisher
 from wattline.recorder import Context, Plan, Price, Recorder
@@ -116,11 +116,11 @@ class Run:
                 return
             numbers = {key: self._number(key, value) for key, value in {**(metrics or {}), **further_metrics}.items()}
             reported = Step(
-                epoch=as_int(epoch),
-                step=as_int(step),
+                epoch=self._count("epoch", epoch, AVRO_INT),
+                step=self._count("step", step),
                 loss=self._number("loss", loss),
                 accuracy=self._share(accuracy),
-                samples=as_int(samples),
+                samples=self._count("samples", samples),
                 metrics={as_text(key): number for key, number in numbers.items() if number is not None},
             )
             with self._lock:
@@ -194,6 +194,12 @@ class Run:
         if number is None and value is not None:
             self._problems.report(f"step {name}", f"{name} is no finite number; it is recorded as missing")
         return number
+
+    def _count(self, name: str, value: object, below: int = AVRO_LONG) -> int | None:
+        count = as_count(value, below)
+        if count is None and value is not None:
+            self._problems.report(f"step {name}", f"{name} is no whole number of 0 or more; it is recorded as missing")
+        return count
 
     def _share(self, accuracy: object) -> float | None:
         number = self._number("accuracy", accuracy)

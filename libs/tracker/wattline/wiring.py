@@ -9,7 +9,8 @@ from pathlib import Path
 from wattline.clock import Clock, SystemClock
 from wattline.guard import Problems
 from wattline.identity import (
-    as_int,
+    AVRO_INT,
+    as_count,
     as_text,
     as_text_map,
     framework_in_use,
@@ -90,14 +91,14 @@ def track(
         region_iso=region_iso if region_iso.lower() == "unknown" else region_iso.upper(),
         project=as_text(project or settings.project) or None,
         host=host,
-        rank=as_int(rank),
+        rank=as_count(rank, AVRO_INT),
         simulated=bool(simulated),
     )
     plan = Plan(
         hyperparameters=as_text_map(hyperparameters),
         tags=as_text_map(tags),
-        planned_epochs=as_int(planned_epochs),
-        planned_steps=as_int(planned_steps),
+        planned_epochs=as_count(planned_epochs, AVRO_INT),
+        planned_steps=as_count(planned_steps),
         git_commit=git_commit(Path.cwd()),
         tracker_version=VERSION,
     )

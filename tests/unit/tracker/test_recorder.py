@@ -26,6 +26,7 @@ from wattline_common.events import (
     RunStatus,
     StepCompleted,
 )
+from wattline_common.validate import validate
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 START_S = 1000.0
@@ -130,14 +131,16 @@ def test_bands_prices_and_sums_are_in_order(ticks: list[tuple[float, list[Readin
 
 @given(TICKS)
 def test_seq_and_time_only_go_forward(ticks: list[tuple[float, list[Reading], int | None]]) -> None:
-    """Events are numbered from 0, their times never go back, the last counts them all, and each can be written."""
+    """Events are numbered from 0, their times never go back, the last counts them all, and each is accepted."""
     events = _play(_recorder(), ticks)
     assert [event.seq for event in events] == list(range(len(events)))
     assert all(before.timestamp <= after.timestamp for before, after in itertools.pairwise(events))
     assert isinstance(events[0], RunStarted)
     assert isinstance(events[-1], RunFinished)
     assert events[-1].events_emitted == len(events)
-    assert all(encode_body(event) for event in events)
+    for event in events:
+        assert encode_body(event)
+        validate(type(event).__name__, event.to_avro())
 
 
 @given(TICKS)

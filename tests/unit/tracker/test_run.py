@@ -19,6 +19,7 @@ import wattline
 from wattline.meters.base import Meter, Reading
 from wattline.publisher import Publisher
 from wattline.testing import ManualClock, MemoryPublisher, ReplayMeter
+from wattline_common.codec import encode_body
 from wattline_common.events import (
     DeviceDescription,
     Event,
@@ -29,6 +30,7 @@ from wattline_common.events import (
     RunStatus,
     StepCompleted,
 )
+from wattline_common.validate import validate
 
 
 @pytest.fixture(autouse=True)
@@ -224,7 +226,7 @@ def test_nothing_of_ours_reaches_the_training(
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("value", ["many", object(), math.nan, math.inf, 10**400, [1, 2]])
+@pytest.mark.parametrize("value", ["many", object(), math.nan, -math.inf, 10**400, [1, 2]])
 def test_numbers_that_are_none_are_recorded_as_missing(value: Any) -> None:
     """A step with a value nobody can use still counts as a step."""
     publisher = MemoryPublisher()
@@ -234,6 +236,21 @@ def test_numbers_that_are_none_are_recorded_as_missing(value: Any) -> None:
     assert isinstance(step, StepCompleted)
     assert (step.epoch, step.loss, step.accuracy, step.samples, step.metrics) == (None, None, None, None, {})
     assert step.steps_covered == 1
+
+
+def test_counts_that_do_not_fit_their_fields_are_recorded_as_missing() -> None:
+    """A negative or enormous count would make the whole event unacceptable to whoever stores it."""
+    publisher = MemoryPublisher()
+    with wattline.track(meters=[], publisher=publisher, rank=-1, planned_epochs=2**31, planned_steps=2**31) as run:
+        run.step(epoch=2**31, step=-1, samples=2**63)
+    started, step = publisher.events[0], publisher.of(StepCompleted)[0]
+    assert isinstance(started, RunStarted)
+    assert isinstance(step, StepCompleted)
+    assert (started.rank, started.planned_epochs, started.planned_steps) == (None, None, 2**31)
+    assert (step.epoch, step.step, step.samples) == (None, None, None)
+    for event in publisher.events:
+        assert encode_body(event)
+        validate(type(event).__name__, event.to_avro())
 
 
 def test_an_accuracy_in_percent_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:

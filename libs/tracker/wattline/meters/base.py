@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
 from wattline_common.events import DeviceDescription, DeviceKind, Method
 
-__all__ = ["Meter", "Reading", "missing_reading"]
+__all__ = ["Meter", "Reading", "mean_power_w", "missing_reading"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +42,14 @@ class Reading:
 
     @property
     def power_w(self) -> float:
-        """Mean power over the interval."""
-        return self.energy_j / self.interval_s if self.interval_s > 0 else 0.0
+        """Mean power over the interval; 0 over no time."""
+        return mean_power_w(self.energy_j, self.interval_s)
+
+
+def mean_power_w(energy_j: float, interval_s: float) -> float:
+    """Return energy over time; 0 over no time, or so little that there is no number for it."""
+    watts = energy_j / interval_s if interval_s > 0 else 0.0
+    return watts if math.isfinite(watts) else 0.0
 
 
 class Meter(Protocol):
