@@ -132,7 +132,8 @@ def age(seconds: float | None) -> str:
 
 def literal(text: str) -> str:
     """Return Markdown that shows a user's text as it is: no image, link, colour or HTML comes of it."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
+    unlinked = re.sub(r"(?i)(://|www(?=\.)|@)", "\N{WORD JOINER}\\1\N{WORD JOINER}", " ".join(text.split()))
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unlinked)
 
 
 def _is_finite(value: float | None) -> bool:

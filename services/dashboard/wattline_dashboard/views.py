@@ -80,7 +80,7 @@ def method_badges(summary: Mapping[str, Any]) -> None:
 def _store_away() -> None:
     host = data.settings().store_host
     st.error(
-        f"**The store at `{host}` does not answer.** What was recorded is safe there; this page tries "
-        f"again every {data.RETRY_S:g} s. If it stays away: is it running, and does `MONGODB_URI` name it?"
+        f"**The store at `{host}` does not answer.** This page tries again every {data.RETRY_S:g} s. "
+        "If it stays away: is it running, and does `MONGODB_URI` name it?"
     )
     st.button("Try again now", key="store.retry", on_click=data.try_again)

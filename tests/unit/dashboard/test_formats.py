@@ -106,4 +106,6 @@ def test_shares_and_plain_numbers() -> None:
 
 def test_users_text_stays_text() -> None:
     """A model's name cannot become an image, a link or HTML on the page."""
-    assert literal("![x](http://e/a.png)\n<b>") == "\\!\\[x\\]\\(http\\:\\/\\/e\\/a\\.png\\) \\<b\\>"
+    assert literal("![x](a.png)\n<b>") == "\\!\\[x\\]\\(a\\.png\\) \\<b\\>"
+    for address in ("http://e.example", "www.e.example", "a@e.example"):
+        assert literal(address).replace("\\", "") != address, "what is split by an invisible joiner is no link"

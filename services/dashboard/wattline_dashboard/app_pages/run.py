@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from wattline_common.store import RunSummary
 from wattline_dashboard import charts, data, views
@@ -23,6 +22,7 @@ from wattline_dashboard.plot import show_plot
 from wattline_dashboard.queries import is_run_id
 
 _REFRESH_FINISHED_S = 30.0  # late events may still come in
+_FIGURE_PX = 195  # the same for all and always: nothing moves when a digit does
 _FINISHED = "run.finished"  # the identity of the run that is shown, once it is over
 
 
@@ -91,22 +91,20 @@ def show_head(summary: RunSummary, state: RunState) -> None:
 
 def show_figures(summary: RunSummary, state: RunState) -> None:
     """Show the run's figures as the store has them."""
-    energy, emissions, power, accuracy, length, freshness = st.columns(6)
-    show_figure(energy, "Energy", ENERGY.text(summary["energy_kwh"]), ENERGY.band(*energy_band_kwh(summary)))
-    show_figure(
-        emissions, "Emissions", EMISSIONS.text(summary["emissions_kg"]), EMISSIONS.band(*emissions_band_kg(summary))
-    )
     drawn_w = summary["power_w"] if state.is_running and not state.is_stale else None
-    show_figure(power, "Power now", POWER.text(drawn_w), f"mean {POWER.text(mean_power_w(summary))}")
-    show_figure(accuracy, "Accuracy", percent(summary["accuracy"]), f"loss {plain(summary['loss'])}")
-    epoch = "" if summary["epoch"] is None else f"epoch {summary['epoch']}"
-    show_figure(length, "Duration", duration(state.duration_s), epoch or MISSING)
-    show_figure(freshness, "Data age", age(state.age_s), state.freshness)
+    epoch = MISSING if summary["epoch"] is None else f"epoch {summary['epoch']}"
+    with st.container(horizontal=True, horizontal_alignment="distribute", key="run.figures"):  # wraps when narrow
+        show_figure("Energy", ENERGY.text(summary["energy_kwh"]), ENERGY.band(*energy_band_kwh(summary)))
+        show_figure("Emissions", EMISSIONS.text(summary["emissions_kg"]), EMISSIONS.band(*emissions_band_kg(summary)))
+        show_figure("Power now", POWER.text(drawn_w), f"mean {POWER.text(mean_power_w(summary))}")
+        show_figure("Accuracy", percent(summary["accuracy"]), f"loss {plain(summary['loss'])}")
+        show_figure("Duration", duration(state.duration_s), epoch)
+        show_figure("Data age", age(state.age_s), state.freshness)
 
 
-def show_figure(place: DeltaGenerator, label: str, value: str, beside: str) -> None:
+def show_figure(label: str, value: str, beside: str) -> None:
     """Show one figure and, smaller, what goes with it."""
-    place.metric(label, value, beside, delta_color="off", delta_arrow="off", border=True)
+    st.metric(label, value, beside, delta_color="off", delta_arrow="off", border=True, width=_FIGURE_PX)
 
 
 def show_power(series: RunSeries, summary: RunSummary) -> None:
