@@ -12,7 +12,7 @@ from wattline_common.events import DeviceDescription
 
 __all__ = ["Sampler"]
 
-Sink = Callable[[float, list[Reading]], None]
+_Sink = Callable[[float, list[Reading]], None]
 
 
 class Sampler:
@@ -22,7 +22,7 @@ class Sampler:
     one is read on `stop`. A meter that fails is reported once and flagged in the reading, and the others are read.
     """
 
-    def __init__(self, meters: Sequence[Meter], clock: Clock, sink: Sink, problems: Problems, period_s: float) -> None:
+    def __init__(self, meters: Sequence[Meter], clock: Clock, sink: _Sink, problems: Problems, period_s: float) -> None:
         self._meters = meters
         self._clock = clock
         self._sink = sink
