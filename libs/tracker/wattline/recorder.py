@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from wattline.interval import JOULES_PER_KWH, MEASURED, Interval, is_sound, mean_use_pct, memory_bytes
@@ -114,7 +114,10 @@ class Recorder:
         self._interval = Interval(start_s)
         self._thinner = StepThinner()
         self._last_timestamp: datetime.datetime | None = None
-        self.reported = Step(steps_covered=0)
+        self._last_loss: float | None = None
+        self._last_accuracy: float | None = None
+        self.steps = 0
+        self.samples = 0
         self.totals = Totals()
         self.methods: set[Method] = set()
         self.unsound_readings = 0
@@ -136,7 +139,10 @@ class Recorder:
 
     def step(self, at_s: float, step: Step) -> list[Event]:
         """Take a step; return the events that are due."""
-        self.reported = replace(self.reported.then(step), metrics={})
+        self.steps += step.steps_covered
+        self.samples += step.samples or 0
+        self._last_loss = self._last_loss if step.loss is None else step.loss
+        self._last_accuracy = self._last_accuracy if step.accuracy is None else step.accuracy
         return [self._step_completed(*due) for due in self._thinner.add(at_s, step)]
 
     def finished(self, at_s: float, status: RunStatus, *, events_dropped: int) -> list[Event]:
@@ -148,8 +154,8 @@ class Recorder:
             **self._header(at_s),
             status=status,
             duration_s=at_s - self._start_s,
-            final_loss=self.reported.loss,
-            final_accuracy=self.reported.accuracy,
+            final_loss=self._last_loss,
+            final_accuracy=self._last_accuracy,
             source_energy_kwh=self.totals.energy_kwh,
             source_emissions_kg=self.totals.emissions_kg,
             events_emitted=self.seq,

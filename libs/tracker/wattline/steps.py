@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 __all__ = ["Step", "StepThinner"]
 
@@ -23,8 +23,9 @@ class Step:
     def then(self, later: Step) -> Step:
         """Return both as one: counts are summed, of values the later one stands (the earlier where it has none)."""
         counted = [part.samples for part in (self, later) if part.samples is not None]
-        return replace(
-            later,
+        return Step(  # not by `replace`, which costs a third of a reported step
+            epoch=later.epoch,
+            step=later.step,
             loss=self.loss if later.loss is None else later.loss,
             accuracy=self.accuracy if later.accuracy is None else later.accuracy,
             samples=sum(counted) if counted else None,
