@@ -85,7 +85,10 @@ class SourceSummary(TypedDict, total=False):
     emissions_kg: float
     methods: dict[str, int]  # Method -> 1, for each method that a device was read by
     started: Document  # facts of RunStarted: seq, timestamp_us, hyperparameters, tags, planned_epochs, hardware, ...
-    latest_step: Document  # of the highest seq: seq, epoch, step, loss, accuracy
+    latest_epoch: Document  # of the highest seq that told it: seq and epoch; likewise the next three
+    latest_step: Document
+    latest_loss: Document
+    latest_accuracy: Document
     latest_sample: Document  # of the highest seq: seq, power_avg_w, grid_intensity_g_per_kwh, pue, ...
     finished: Document  # facts of RunFinished: status, duration_s, source_energy_kwh, events_emitted, ...
 

@@ -84,6 +84,7 @@ class Job:
         self._health = health
         self._busy = threading.Lock()  # the ledger and the settler never run at the same time
         self._failures = 0
+        self._query: StreamingQuery | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Run until ``stop`` is set, then end between batches. Raises `StopError` when going on makes no sense."""
@@ -91,7 +92,7 @@ class Job:
         settling.start()
         while not stop.is_set():
             try:
-                query = self._start()
+                self._query = query = self._start()
                 while query.isActive and not stop.wait(0.2):
                     pass
                 if stop.is_set():
@@ -135,6 +136,7 @@ class Job:
             self._failures = 0
             facts = {
                 "batch_id": batch_id,
+                "previous_batch": self._durations_ms(),
                 "batch_at": _now(),
                 "batch_s": (_now() - started).total_seconds(),
                 "windows_written": len(rows),
@@ -159,6 +161,13 @@ class Job:
         except Exception:  # noqa: BLE001  # likewise, and the log has the trace
             _LOG.exception("settling failed; the next step tries again")
         return 0
+
+    def _durations_ms(self) -> Document | None:
+        """Return what Spark says of the batch before: rows, and milliseconds by part."""
+        progress = self._query.lastProgress if self._query is not None else None
+        if progress is None:
+            return None
+        return {"input_rows": progress.numInputRows, "duration_ms": dict(progress.durationMs)}
 
     def _drain(self, query: StreamingQuery) -> None:
         """Stop the query after the batch under way, so that a restart has nothing to repeat."""

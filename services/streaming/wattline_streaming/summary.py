@@ -57,7 +57,8 @@ def source_updates(record_name: str, fields: Mapping[str, Any], timestamp_us: in
             raised |= {f"{path}.methods.{device['method']}": 1 for device in fields["devices"]}
             raised[f"{path}.latest_sample"] = {"seq": seq} | {name: fields.get(name) for name in _LATEST_SAMPLE}
         case StepCompleted.__name__:
-            raised[f"{path}.latest_step"] = {"seq": seq} | {name: fields.get(name) for name in _LATEST_STEP}
+            told = [name for name in _LATEST_STEP if fields.get(name) is not None]
+            raised |= {f"{path}.latest_{name}": {"seq": seq, name: fields[name]} for name in told}
         case RunStarted.__name__:
             maps = {name: as_pairs(fields[name]) for name in ("hyperparameters", "tags")}
             facts = {name: fields.get(name) for name in _STARTED}
@@ -119,10 +120,12 @@ def _expected(source: SourceSummary) -> int:
 
 
 def _progress(sources: list[SourceSummary]) -> Document:
-    """Return the training figures of the source that spoke last."""
-    speaking = [source for source in sources if "latest_step" in source]
-    latest = max(speaking, key=lambda source: source["last_timestamp_us"])["latest_step"] if speaking else {}
-    return {name: latest.get(name) for name in _LATEST_STEP}
+    """Return each training figure as the source that spoke last gave it last; it may stand for an earlier step."""
+    figures: Document = dict.fromkeys(_LATEST_STEP)
+    for source in sorted(sources, key=lambda source: source["last_timestamp_us"]):
+        latest = {name: source.get(f"latest_{name}") for name in _LATEST_STEP}
+        figures |= {name: told[name] for name, told in latest.items() if isinstance(told, dict)}
+    return figures
 
 
 def _power_w(sources: Iterable[SourceSummary]) -> float | None:

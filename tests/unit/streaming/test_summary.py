@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.events import START, run_events
-from wattline_common.events import Event, RunStatus
+from wattline_common.events import Event, RunStatus, StepCompleted
 from wattline_streaming.summary import nested, own_fields, source_updates
 
 
@@ -75,6 +76,15 @@ def test_totals_are_the_sums_of_the_sources() -> None:
     assert (fields["loss"], fields["step"]) == (0.1, 10)
     assert fields["methods"] == ["MODELLED"]
     assert fields["power_w"] is None, "a run that has ended draws nothing"
+
+
+def test_a_figure_stands_until_it_is_told_again() -> None:
+    """A step without accuracy leaves the last accuracy in place, whatever order the steps come in."""
+    first, second = (event for event in run_events("run", samples=2) if isinstance(event, StepCompleted))
+    silent = dataclasses.replace(second, accuracy=None)
+    for events in ([first, silent], [silent, first]):
+        fields = own_fields("run", gathered(list(events)))
+        assert (fields["accuracy"], fields["step"]) == (first.accuracy, second.step)
 
 
 def test_a_run_runs_until_its_last_source_has_finished() -> None:
