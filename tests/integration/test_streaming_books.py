@@ -193,6 +193,8 @@ def test_a_gap_is_stated_in_the_summary(database: Database[Document], spark: Spa
     assert summary["settled"]["difference_kwh"] == pytest.approx(lost.to_avro()["energy_kwh"], rel=1e-6)
     found = audit(database)
     assert (found.clean, found.runs[0].missing_events) == (True, 1)
+    assert f"{len(events)}        {len(events) - 1}  1 missing" in found.as_counts()
+    assert found.as_counts().endswith("NOT OK")
 
 
 @pytest.mark.parametrize(

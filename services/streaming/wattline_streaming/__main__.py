@@ -10,7 +10,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pymongo.database import Database
@@ -46,14 +46,22 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("run", help="start the stream")
     checking = commands.add_parser("audit", help="compare the collections with the raw events")
-    checking.add_argument("--json", action="store_true", help="print one JSON line")
+    form = checking.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_const", const=_as_json, dest="form", help="print one JSON line")
+    form.add_argument(
+        "--counts",
+        action="store_const",
+        const=Audit.as_counts,
+        dest="form",
+        help="print the collections' counts and, per run, what was expected; a missing event fails it, too",
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for chatty in ("py4j", "httpx2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         settings = StreamingSettings.from_environment()
-        return _audit(settings, as_json=arguments.json) if arguments.command == "audit" else _run(settings)
+        return _audit(settings, arguments.form or Audit.as_text) if arguments.command == "audit" else _run(settings)
     except WattlineError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 2
@@ -139,10 +147,15 @@ def _only_driver(checkpoint_dir: Path) -> Iterator[None]:
         yield
 
 
-def _audit(settings: StreamingSettings, *, as_json: bool) -> int:
-    found: Audit = audit(store.connect(settings.endpoints.mongodb_uri))
-    sys.stdout.write((json.dumps(found.as_json()) if as_json else found.as_text()) + "\n")
-    return 0 if found.clean else 1
+def _audit(settings: StreamingSettings, form: Callable[[Audit], str]) -> int:
+    found = audit(store.connect(settings.endpoints.mongodb_uri))
+    sys.stdout.write(form(found) + "\n")
+    complete = form is not Audit.as_counts or not any(run.missing_events for run in found.runs)
+    return 0 if found.clean and complete else 1
+
+
+def _as_json(found: Audit) -> str:
+    return json.dumps(found.as_json())
 
 
 if __name__ == "__main__":

@@ -106,6 +106,17 @@ class Audit:
         """Return it as plain data."""
         return {"clean": self.clean, **dataclasses.asdict(self)}
 
+    def as_counts(self) -> str:
+        """Return the collections' counts and, per run, what was expected, what is stored, and OK or the difference."""
+        lines = [f"{name:<24}{count:>9}" for name, count in self.counts.items()]
+        width = max((len(run.run_id) for run in self.runs), default=6)
+        lines.append(f"\n{'run':<{width}}  expected    stored")
+        for run in self.runs:
+            off = "; ".join(run.differences) or (f"{run.missing_events} missing" if run.missing_events else "OK")
+            lines.append(f"{run.run_id:<{width}}  {run.events + run.missing_events:>8}  {run.events:>8}  {off}")
+        complete = self.clean and not any(run.missing_events for run in self.runs)
+        return "\n".join([*lines, "OK" if complete else "NOT OK"])
+
     def as_text(self) -> str:
         """Return it as lines for a person."""
         lines = [f"{name}: {count}" for name, count in self.counts.items()]
@@ -186,15 +197,16 @@ def _audit_run(
         settled = open_windows.isdisjoint(run.windows)
         differences += _summary_differences(run, summary, settled=settled)
     sources = run.sources.values()
+    events = sum(source.events for source in sources)
     return RunAudit(
         run_id=run_id,
         status=summary["status"] if summary else "no summary",
-        events=sum(source.events for source in sources),
+        events=events,
         samples=sum(len(source.energies_kwh) for source in sources),
         windows=len(windows),
         energy_kwh=math.fsum(energy for source in sources for energy in source.energies_kwh),
         emissions_kg=math.fsum(kg for source in sources for kg in source.emissions_kg),
-        missing_events=(summary["events_expected"] if summary else 0) - sum(source.events for source in sources),
+        missing_events=0 if moving or summary is None else summary["events_expected"] - events,
         moving=moving,
         differences=differences,
         pending=pending,
