@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, Message
 from wattline.publisher import Undelivered
 from wattline_common.codec import encode_body, frame
 from wattline_common.events import Event
-from wattline_common.kafka import TRAINING_EVENTS, producer
+from wattline_common.kafka import TRAINING_EVENTS, producer, require_topics
 from wattline_common.registry import Registry
 from wattline_common.settings import Endpoints
 
@@ -41,6 +41,7 @@ class KafkaWire:
     """Sends to the topic of training events, keyed by run_id."""
 
     def __init__(self, endpoints: Endpoints) -> None:
+        self._endpoints = endpoints
         self._registry = Registry(endpoints.schema_registry_url, retries=0)  # the publisher tries again by itself
         self._ids: dict[type[Event], int] = {}
         self._reachable = True
@@ -55,6 +56,14 @@ class KafkaWire:
                 "reconnect.backoff.max.ms": 5000,
             },
         )
+
+    def require_servers(self) -> None:
+        """Raise `UnavailableError` or `ConfigurationError` unless Kafka, the topics and the registry are there.
+
+        For producers that may fail at their start, as a training may not.
+        """
+        require_topics(self._endpoints.kafka_bootstrap_servers)
+        self._registry.require_subjects()
 
     def message(self, event: Event) -> bytes:
         """Return the framed body; the registry is asked once for each type of event."""

@@ -1,4 +1,4 @@
-"""The trainer's command: `python -m wattline_trainer digits`."""
+"""The trainer's command: `python -m wattline_trainer digits` and `simulate`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import wattline
-from wattline_common.errors import ConfigurationError
-from wattline_trainer.digits import Digits, StepResult
+from wattline.publisher import Wire
+from wattline.wire import KafkaWire
+from wattline_common.errors import ConfigurationError, WattlineError
 from wattline_trainer.ledger import write_ledger
 from wattline_trainer.settings import MAX_MINUTES, MIN_MINUTES, Settings
+from wattline_trainer.simulate.command import add_simulate, simulate
 from wattline_trainer.stopping import StopRequest
+
+if TYPE_CHECKING:
+    from wattline_trainer.digits import Digits, StepResult
 
 _EPILOG = """\
 examples:
@@ -39,6 +45,8 @@ def main() -> int:
     options = _parser(settings).parse_args()
     stop = StopRequest()
     stop.listen()
+    if options.training == "simulate":
+        return _simulate(options, stop, settings)
     return _train_digits(options, stop)
 
 
@@ -68,10 +76,26 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     digits.add_argument("--region", help="grid region such as FRA or US-CA (default: WATTLINE_REGION, else the world)")
     digits.add_argument("--emit-interval", type=float, metavar="SECONDS", help="between hardware samples (default 5)")
     digits.add_argument("--ledger", type=Path, metavar="FILE", help="write at the end what was emitted, as JSON")
+    add_simulate(trainings, seed=settings.seed, emit_interval_s=settings.emit_interval_s)
     return parser
 
 
+def _simulate(options: argparse.Namespace, stop: StopRequest, settings: Settings) -> int:
+    def open_wire() -> Wire:
+        wire = KafkaWire(settings.endpoints)
+        wire.require_servers()
+        return wire
+
+    try:
+        return simulate(options, stop, open_wire)
+    except WattlineError as error:
+        sys.stderr.write(f"simulate: {error}\n")
+        return 1
+
+
 def _train_digits(options: argparse.Namespace, stop: StopRequest) -> int:
+    from wattline_trainer.digits import Digits  # scikit-learn: a second and 100 MB that a simulation does not need
+
     digits = Digits(options.seed)
     run = wattline.track(
         model_name="mlp",

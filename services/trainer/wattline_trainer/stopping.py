@@ -22,10 +22,15 @@ class StopRequest:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
+    @property
+    def exit_code(self) -> int | None:
+        """The signal's exit code (130 or 143) when one has come."""
+        return None if self._signal is None else 128 + self._signal
+
     def raise_if_asked(self) -> None:
-        """Raise `SystemExit` with the signal's exit code (130 or 143) when one has come."""
-        if self._signal is not None:
-            raise SystemExit(128 + self._signal)
+        """Raise `SystemExit` with the exit code when a signal has come."""
+        if self.exit_code is not None:
+            raise SystemExit(self.exit_code)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         self._signal = self._signal or number

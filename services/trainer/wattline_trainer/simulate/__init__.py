@@ -1,0 +1,1 @@
+"""A simulated fleet: many trainings through the tracker's own code, with invented devices and an invented clock."""
