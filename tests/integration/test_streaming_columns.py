@@ -98,6 +98,10 @@ def test_the_fold_equals_a_plain_recount(spark: SparkSession) -> None:
         used = [event.cpu_utilization_pct for event in group if event.cpu_utilization_pct is not None]
         energies = [event.energy_kwh for event in group]
         assert (row["events"], row["samples"]) == (len(group), len(group))
+        pairs = [(e.energy_kwh, e.cpu_utilization_pct) for e in group if e.cpu_utilization_pct is not None]
+        assert row["energy_cpu_utilization_corr"] == pytest.approx(
+            statistics.correlation(*zip(*pairs, strict=True)), rel=1e-6
+        )
         assert row["energy_kwh"] == pytest.approx(math.fsum(energies), rel=1e-9)
         assert row["energy_cpu_kwh"] == pytest.approx(math.fsum(energies), rel=1e-9)
         assert row["emissions_kg"] == pytest.approx(math.fsum(event.emissions_kg for event in group), rel=1e-9)
@@ -106,6 +110,16 @@ def test_the_fold_equals_a_plain_recount(spark: SparkSession) -> None:
         assert row["energy_p50_kwh"] == pytest.approx(statistics.median(energies), rel=1e-9)
         assert row["cpu_utilization_avg_pct"] == pytest.approx(statistics.fmean(used), rel=1e-9)
         assert row["cpu_utilization_stddev_pct"] == pytest.approx(statistics.pstdev(used), rel=1e-6)
+
+
+def test_constant_load_has_no_correlation_and_harms_nothing(spark: SparkSession) -> None:
+    """A run that draws the same all the time, one sample alone, and samples without CPU use fold without an error."""
+    steady = [sample(run_id="steady", seq=seq) for seq in range(5)]
+    blind = [sample(run_id="blind", seq=seq, cpu_utilization_pct=None) for seq in range(2)]
+    nothing = [sample(run_id="nothing", energy_kwh=0.0, interval_s=0.0)]
+    windows = folded(spark, [*steady, sample(run_id="alone"), *blind, *nothing])
+    found = {run_id: (row["samples"], row["energy_cpu_utilization_corr"]) for (run_id, _), row in windows.items()}
+    assert found == {"steady": (5, None), "alone": (1, None), "blind": (2, None), "nothing": (1, None)}
 
 
 def test_the_order_of_events_does_not_matter(spark: SparkSession) -> None:

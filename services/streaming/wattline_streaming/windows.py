@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812  # Spark's own convention
 
 from wattline_common.events import WindowAggregated
@@ -41,7 +41,7 @@ def fold(rows: DataFrame, *, watermark_s: int) -> DataFrame:
             F.avg("gpu_utilization_pct").alias("gpu_utilization_avg_pct"),
             F.avg("loss").alias("loss_avg"),
             F.avg("accuracy").alias("accuracy_avg"),
-            F.corr("energy_kwh", "cpu_utilization_pct").alias("energy_cpu_utilization_corr"),
+            _correlation("energy_kwh", "cpu_utilization_pct").alias("energy_cpu_utilization_corr"),
             *(F.max(name).alias(name) for name in (*CONTEXT, "simulated")),
         )
         .withColumns({"window_start": F.col("window.start"), "window_end": F.col("window.end")})
@@ -49,12 +49,19 @@ def fold(rows: DataFrame, *, watermark_s: int) -> DataFrame:
     )
 
 
+def _correlation(one: str, other: str) -> Column:
+    """Return Pearson's correlation, null when either is constant: Spark's own `corr` then divides by zero and fails."""
+    both = F.col(one).isNotNull() & F.col(other).isNotNull()
+    spread = F.stddev_pop(F.when(both, F.col(one))) * F.stddev_pop(F.when(both, F.col(other)))
+    return F.covar_pop(one, other) / F.nullif(spread, F.lit(0.0))
+
+
 _FIGURES = tuple(name for name in Aggregate.__annotations__ if name not in {"revision", "context"})
 
 
 def aggregate(row: Mapping[str, Any], settlement: int) -> Aggregate:
     """Return the stored figures of a folded row; the higher settlement, then the more events, wins."""
-    figures = {name: _number(row[name]) for name in _FIGURES}
+    figures = {name: row[name] for name in _FIGURES}
     context = {name: row[name] for name in (*CONTEXT, "simulated")}
     revision = settlement * SETTLEMENT + row["events"]
     return cast(Aggregate, {"revision": revision, **figures, "context": context})
@@ -74,8 +81,3 @@ def window_aggregated(row: Mapping[str, Any], settlement: int, emitter: str) -> 
         **context,
         **fields,
     )
-
-
-def _number(value: float | None) -> float | None:
-    """Return null for NaN, which corr gives for a constant: null has one meaning in every reader."""
-    return None if value is None or value != value else value  # only NaN differs from itself
