@@ -26,6 +26,9 @@ from wattline_streaming.windows import fold
 __all__ = ["Job", "spark_session"]
 
 _LOG = logging.getLogger(__name__)
+# To be raised whenever the columns of the windows' state change, which Spark cannot carry over: the new generation
+# reads the topic again from its start, and as every write is idempotent nothing is counted twice.
+_GENERATION = 1
 _MOST_FAILURES = 5  # of one batch, for another reason than a server that is away
 _LONGEST_WAIT_S = 30.0
 _DRAIN_S = 20.0
@@ -85,6 +88,7 @@ class Job:
         self._busy = threading.Lock()  # the ledger and the settler never run at the same time
         self._failures = 0
         self._query: StreamingQuery | None = None
+        self._checkpoint = Path(settings.checkpoint_dir, f"generation-{_GENERATION}")
 
     def run(self, stop: threading.Event) -> None:
         """Run until ``stop`` is set, then end between batches. Raises `StopError` when going on makes no sense."""
@@ -108,11 +112,10 @@ class Job:
         rows = decode(self._source(), self._writers())
         booked = rows.mapInArrow(functools.partial(executor.book, self._settings, self._cluster_id), SPARK_DDL)
         folded = fold(booked, watermark_s=self._settings.watermark_s)
-        checkpoint = Path(self._settings.checkpoint_dir, "query")
         return (
             folded.writeStream.outputMode("update")
             .foreachBatch(self._write_batch)
-            .option("checkpointLocation", str(checkpoint))
+            .option("checkpointLocation", str(self._checkpoint))
             .trigger(processingTime=f"{self._settings.trigger_interval_ms} milliseconds")
             .start()
         )
@@ -188,7 +191,7 @@ class Job:
         if not _names(problem, UnavailableError) and self._failures >= _MOST_FAILURES:
             raise StopError(
                 f"the same batch failed {self._failures} times; its offsets stand in "
-                f"{self._settings.checkpoint_dir}/query/offsets. Mend the cause and start again: {problem}"
+                f"{self._checkpoint}/offsets. Mend the cause and start again: {problem}"
             )
         wait_s = min(2.0 ** (self._failures - 1), _LONGEST_WAIT_S)
         _LOG.warning("the query stopped (%d in a row), next try in %.0f s: %s", self._failures, wait_s, problem)
