@@ -126,7 +126,7 @@ def _background(page: Page) -> tuple[int, ...]:
 
 def test_runs_lists_runs_and_opens_one(page: Page, url: str, scheme: str, live: list[Event]) -> None:
     """The table has the run with the store's energy; a click on its row opens it, and the URL names it."""
-    page.goto(url)
+    page.goto(f"{url}/runs")
     table = page.locator("[data-testid=stDataFrame]")
     table.wait_for(timeout=60_000)
     cells = page.locator("[data-testid=stDataFrame] td")
@@ -142,7 +142,7 @@ def test_runs_lists_runs_and_opens_one(page: Page, url: str, scheme: str, live: 
     page.screenshot(path=ARTIFACTS / f"dashboard-runs-{scheme}.png")
     box = table.bounding_box()
     assert box is not None
-    page.mouse.click(box["x"] + 260, box["y"] + 35 * (row + 1) + 17)
+    page.mouse.click(box["x"] + 300, box["y"] + 35 * (row + 1) + 17)
     page.wait_for_url(f"**/run?run={LIVE}", timeout=30_000)
     _wait_for_plots(page)
 

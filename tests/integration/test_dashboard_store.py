@@ -109,7 +109,7 @@ def test_run_page_shows_the_real_stores_figures(database: Database[Document], ru
 def test_runs_page_lists_the_run(database: Database[Document], run_id: str) -> None:
     """The table has a run within one refresh of its first event."""
     book(database, recorded_run(run_id, data.now() - datetime.timedelta(seconds=5), seconds=5))
-    page = AppTest.from_file(str(APP), default_timeout=30).run()
+    page = AppTest.from_file(str(APP), default_timeout=30).run().switch_page("app_pages/runs.py").run()
     assert not page.exception
     assert run_id in set(page.dataframe[0].value["Run"])
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 import time
 import zoneinfo
-from collections.abc import Callable, Sequence
-from typing import Concatenate, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pymongo
 import streamlit as st
@@ -16,19 +16,21 @@ from wattline_common.errors import StoreUnavailableError
 from wattline_common.store import Document, RunSummary, WindowDocument, connect, event_id
 from wattline_dashboard import queries
 from wattline_dashboard.curves import RunSeries
-from wattline_dashboard.facts import seq_max
+from wattline_dashboard.facts import RunState, seq_max
 from wattline_dashboard.history import MAX_HELD, RunHistory
 from wattline_dashboard.series import from_events, from_windows
 from wattline_dashboard.settings import DashboardSettings
 
 __all__ = [
     "RETRY_S",
+    "ask",
+    "ask_within",
     "latest_samples",
     "newest_run_id",
     "now",
-    "recent_runs",
     "run",
     "run_series",
+    "run_state",
     "settings",
     "try_again",
     "viewer_zone",
@@ -74,13 +76,20 @@ def try_again() -> None:
     _outage().began_s = None
 
 
-def _ask(query: Callable[Concatenate[Database[Document], P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+def ask(query: Callable[Concatenate[Database[Document], P], R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Ask the store within the time a viewer may be kept waiting."""
+    return ask_within(settings().store_timeout_s, query, *args, **kwargs)
+
+
+def ask_within(
+    seconds: float, query: Callable[Concatenate[Database[Document], P], R], *args: P.args, **kwargs: P.kwargs
+) -> R:
+    """Ask the store for something that may take longer; that it is there at all, a quick question tells first."""
     outage = _outage()
     if outage.is_fresh():
         raise StoreUnavailableError("the store at MONGODB_URI failed a moment ago")
     try:
-        with pymongo.timeout(settings().store_timeout_s):
+        with pymongo.timeout(seconds):
             found = query(_database(), *args, **kwargs)
     except StoreUnavailableError:
         outage.began_s = time.monotonic()
@@ -90,32 +99,26 @@ def _ask(query: Callable[Concatenate[Database[Document], P], R], *args: P.args, 
 
 
 @st.cache_data(ttl=1, max_entries=1, show_spinner=False)
-def recent_runs() -> list[Document]:
-    """Return the newest runs, without their sources."""
-    return _ask(queries.recent_runs)
-
-
-@st.cache_data(ttl=1, max_entries=1, show_spinner=False)
 def newest_run_id() -> str | None:
     """Return the run to show when none is named."""
-    return _ask(queries.newest_run_id)
+    return ask(queries.newest_run_id)
 
 
 @st.cache_data(ttl=1, max_entries=64, show_spinner=False)
 def run(run_id: str) -> RunSummary | None:
     """Return a run's summary, or none."""
-    return _ask(queries.run, run_id)
+    return ask(queries.run, run_id)
 
 
 @st.cache_data(ttl=10, max_entries=16, show_spinner=False)
 def _windows(run_id: str) -> list[WindowDocument]:
-    return _ask(queries.windows, run_id)
+    return ask(queries.windows, run_id)
 
 
 @st.cache_data(ttl=1, max_entries=64, show_spinner=False)
 def latest_samples(run_id: str, numbers: tuple[tuple[str, int], ...]) -> list[Document]:
     """Return the samples of the given sources and numbers, devices and all."""
-    return _ask(queries.samples, [event_id(run_id, source_id, seq) for source_id, seq in numbers[:_MAX_SOURCES]])
+    return ask(queries.samples, [event_id(run_id, source_id, seq) for source_id, seq in numbers[:_MAX_SOURCES]])
 
 
 def run_series(summary: RunSummary) -> RunSeries:
@@ -128,6 +131,11 @@ def run_series(summary: RunSummary) -> RunSeries:
         if not series.is_empty:
             return series
     return from_windows(_windows(summary["_id"]), until=summary["last_event_at"])
+
+
+def run_state(summary: Mapping[str, Any]) -> RunState:
+    """Judge where a run stands now."""
+    return RunState.at(summary, now(), settings().stale_after_s, settings().stalled_after_s)
 
 
 def viewer_zone() -> datetime.tzinfo:
@@ -155,4 +163,4 @@ def _fill(history: RunHistory, summary: RunSummary) -> None:
     numbers = seq_max(summary)
     missing: Sequence[str] = history.missing(numbers, limit=2 * MAX_HELD)
     for start in range(0, len(missing), queries.MAX_EVENTS):
-        history.add(_ask(queries.events, missing[start : start + queries.MAX_EVENTS]))
+        history.add(ask(queries.events, missing[start : start + queries.MAX_EVENTS]))

@@ -47,9 +47,12 @@ class RunState:
     age_s: float  # since the run was last heard of
     duration_s: float
     is_stale: bool
+    is_stalled: bool = False  # silent for so long that it hangs, or was lost without a word
 
     @classmethod
-    def at(cls, summary: Mapping[str, Any], now: datetime, stale_after_s: float) -> RunState:
+    def at(
+        cls, summary: Mapping[str, Any], now: datetime, stale_after_s: float, stalled_after_s: float = math.inf
+    ) -> RunState:
         """Judge a summary at a moment."""
         age_s = max(0.0, (now - summary["last_event_at"]).total_seconds())
         running = summary["status"] == "RUNNING"
@@ -58,6 +61,7 @@ class RunState:
             age_s=age_s,
             duration_s=summary["duration_s"],
             is_stale=running and age_s > stale_after_s,
+            is_stalled=running and age_s > stalled_after_s,
         )
 
     @property
@@ -73,8 +77,15 @@ class RunState:
         return "live" if self.is_running else "final"
 
     @property
+    def filter_status(self) -> str:
+        """The status by which runs are picked, in small letters."""
+        return "stalled" if self.is_stalled else self.status.lower()
+
+    @property
     def label(self) -> str:
-        """The status in small letters, and that it is stale if it is."""
+        """The status in small letters, and that it is stale if it is, or for how long it has been stalled."""
+        if self.is_stalled:
+            return f"stalled {age(self.age_s).removesuffix(' ago')}"
         return f"{self.status.lower()}, stale" if self.is_stale else self.status.lower()
 
 
@@ -140,14 +151,16 @@ def computation(summary: RunSummary, latest_samples: Sequence[Mapping[str, Any]]
     )
 
 
-def run_table(runs: Iterable[Document], now: datetime, zone: tzinfo, stale_after_s: float) -> pd.DataFrame:
+def run_table(
+    runs: Iterable[tuple[Document, RunState]], zone: tzinfo, curves: Mapping[str, Sequence[float]]
+) -> pd.DataFrame:
     """Return the rows of the table of runs; figures stay numbers, so that columns sort by them."""
     rows = []
-    for run in runs:
-        state = RunState.at(run, now, stale_after_s)
+    for run, state in runs:
         rows.append(
             {
                 "Status": state.label,
+                "Method": ", ".join(method_labels(run)) or MISSING,
                 "Model": run["model_name"],
                 "Data set": run["dataset_name"],
                 "User": run["user_id"],
@@ -155,7 +168,7 @@ def run_table(runs: Iterable[Document], now: datetime, zone: tzinfo, stale_after
                 "Energy band": ENERGY.band(run["energy_low_kwh"], run["energy_high_kwh"]),
                 "Emissions": run["emissions_kg"],
                 "Power now": run["power_w"] if state.is_running and not state.is_stale else None,
-                "Method": ", ".join(method_labels(run)) or MISSING,
+                "Power": list(curves.get(run["_id"], ())),
                 "Started": run["started_at"].astimezone(zone).replace(tzinfo=None, microsecond=0),
                 "Duration": state.duration_s,
                 "Updated": state.age_s,

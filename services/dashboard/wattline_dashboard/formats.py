@@ -17,6 +17,7 @@ __all__ = [
     "Quantity",
     "Scale",
     "age",
+    "change",
     "duration",
     "literal",
     "percent",
@@ -25,6 +26,7 @@ __all__ = [
 
 MISSING = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
+_MANY_TIMES = 10
 _DIGITS = 4
 _BAND_DIGITS = 3
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
@@ -103,6 +105,16 @@ def plain(value: float | None) -> str:
 def percent(share: float | None) -> str:
     """Return a share of 1 in percent: ``96.6 %``."""
     return f"{100 * share:.1f} %" if share is not None and math.isfinite(share) else MISSING
+
+
+def change(value: float, before: float) -> str | None:
+    """Return by how much something grew or shrank: ``+12.3 %``; none where there was nothing before."""
+    if not before or not math.isfinite(value / before):
+        return None
+    ratio = value / before
+    if ratio >= _MANY_TIMES:
+        return f"+{TIMES}{ratio:.0f}"
+    return f"{100 * (ratio - 1):+.1f} %"
 
 
 def duration(seconds: float | None) -> str:

@@ -5,7 +5,15 @@ The same ten are `chartCategoricalColors` in .streamlit/config.toml; a test keep
 
 from __future__ import annotations
 
-__all__ = ["CATEGORICAL", "EMISSIONS_COLOUR", "ENERGY_COLOUR", "KIND_COLOURS", "translucent"]
+__all__ = [
+    "CATEGORICAL",
+    "EMISSIONS_COLOUR",
+    "ENERGY_COLOUR",
+    "KIND_COLOURS",
+    "REAL_COLOUR",
+    "SIMULATED_COLOUR",
+    "translucent",
+]
 
 CATEGORICAL = (
     *("#0072b2", "#d55e00", "#009e73", "#b5588f", "#7f7f7f"),
@@ -14,6 +22,8 @@ CATEGORICAL = (
 KIND_COLOURS = {"CPU": CATEGORICAL[0], "GPU": CATEGORICAL[1], "MEMORY": CATEGORICAL[2], "OTHER": CATEGORICAL[3]}
 ENERGY_COLOUR = CATEGORICAL[5]
 EMISSIONS_COLOUR = CATEGORICAL[6]
+REAL_COLOUR = CATEGORICAL[7]
+SIMULATED_COLOUR = CATEGORICAL[5]
 
 
 def translucent(colour: str, opacity: float) -> str:

@@ -29,8 +29,11 @@ function themed(layout, box) {
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: theme("font"), color: theme("text-color"), size: 13 },
     hoverlabel: { bgcolor: theme("background-color"), bordercolor: line, font: { color: theme("text-color") } },
-    xaxis: { ...axis, ...layout.xaxis },
-    yaxis: { ...axis, ...layout.yaxis },
+    ...Object.fromEntries(
+      Object.keys({ xaxis: 0, yaxis: 0, ...layout })
+        .filter((name) => /^[xy]axis\d*$/.test(name))
+        .map((name) => [name, { ...axis, ...layout[name] }]),
+    ),
   };
 }
 

@@ -28,21 +28,30 @@ __all__ = [
     "MAX_EVENTS",
     "MAX_RUNS",
     "MAX_WINDOWS",
+    "count_runs",
     "events",
     "is_run_id",
     "newest_run_id",
     "recent_runs",
     "run",
     "samples",
+    "translated",
     "windows",
 ]
 
-MAX_RUNS = 200  # rows of the table of runs
+MAX_RUNS = 2_000  # whose summaries a list of runs is made of
 MAX_EVENTS = 2_000  # raw events by one call
 MAX_WINDOWS = 20_160  # two weeks of minutes: as long as the topic keeps a run's events
 
 _RUN_ID = re.compile(r"[^.$|\x00-\x1f\x7f]{1,256}")  # what the contract allows, within reason
-_RUN_FIELDS = {"sources": 0}
+_RUN_FIELDS: dict[str, int] = dict.fromkeys(
+    (
+        *("run_id", "status", "user_id", "project", "model_name", "dataset_name", "region_iso", "environment", "hosts"),
+        *("simulated", "methods", "started_at", "last_event_at", "duration_s", "power_w"),
+        *("energy_kwh", "energy_low_kwh", "energy_high_kwh", "measured_energy_kwh", "emissions_kg"),
+    ),
+    1,
+)
 _EVENT_FIELDS: dict[str, int] = dict.fromkeys(
     (
         *("event_type", "source_id", "seq", "timestamp_us", "interval_s", "power_avg_w"),
@@ -69,7 +78,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _translated(query: Callable[P, R]) -> Callable[P, R]:
+def translated(query: Callable[P, R]) -> Callable[P, R]:
     """Turn the driver's errors into ours; their text may hold MONGODB_URI, so it stays in the cause only."""
 
     @wraps(query)
@@ -87,14 +96,20 @@ def is_run_id(text: object) -> bool:
     return isinstance(text, str) and _RUN_ID.fullmatch(text) is not None
 
 
-@_translated
+@translated
 def recent_runs(database: Database[Document], limit: int = MAX_RUNS) -> list[Document]:
     """Return summaries of the runs last heard of, newest first, without their sources."""
     cursor = database[TRAINING_RUN_SUMMARY].find({}, _RUN_FIELDS)
     return list(cursor.sort("last_event_at", DESCENDING).limit(max(1, min(limit, MAX_RUNS))))
 
 
-@_translated
+@translated
+def count_runs(database: Database[Document]) -> int:
+    """Return about how many runs there are."""
+    return database[TRAINING_RUN_SUMMARY].estimated_document_count()
+
+
+@translated
 def newest_run_id(database: Database[Document]) -> str | None:
     """Return the run to show when none is named: the running one last heard of, else any."""
     for condition in ({"status": "RUNNING"}, {}):
@@ -104,25 +119,25 @@ def newest_run_id(database: Database[Document]) -> str | None:
     return None
 
 
-@_translated
+@translated
 def run(database: Database[Document], run_id: str) -> RunSummary | None:
     """Return a run's summary with its sources, or none."""
     return cast("RunSummary | None", database[TRAINING_RUN_SUMMARY].find_one({"_id": {"$eq": _checked(run_id)}}))
 
 
-@_translated
+@translated
 def events(database: Database[Document], event_ids: Sequence[str]) -> list[Document]:
     """Return the raw events of at most `MAX_EVENTS` identities, as far as they are there, in no order."""
     return _by_ids(database, event_ids, _EVENT_FIELDS)
 
 
-@_translated
+@translated
 def samples(database: Database[Document], event_ids: Sequence[str]) -> list[Document]:
     """Return the samples of at most `MAX_EVENTS` identities with all that is known of their devices."""
     return _by_ids(database, event_ids, _SAMPLE_FIELDS)
 
 
-@_translated
+@translated
 def windows(database: Database[Document], run_id: str, limit: int = MAX_WINDOWS) -> list[WindowDocument]:
     """Return a run's newest windows, oldest first."""
     cursor = database[AGGREGATED_METRICS].find({"run_id": {"$eq": _checked(run_id)}}, _WINDOW_FIELDS)

@@ -20,6 +20,7 @@ class DashboardSettings:
     port: int = 8501
     refresh_s: float = 2.0
     stale_after_s: float = 15.0
+    stalled_after_s: float = 120.0
     store_timeout_s: float = 3.0
 
     @classmethod
@@ -32,6 +33,7 @@ class DashboardSettings:
             port=env.integer("WATTLINE_DASHBOARD_PORT", 8501, at_least=1),
             refresh_s=env.number("WATTLINE_DASHBOARD_REFRESH_S", 2.0, at_least=0.5),
             stale_after_s=env.number("WATTLINE_DASHBOARD_STALE_AFTER_S", 15.0, at_least=1.0),
+            stalled_after_s=env.number("WATTLINE_DASHBOARD_STALLED_AFTER_S", 120.0, at_least=1.0),
             store_timeout_s=env.number("WATTLINE_DASHBOARD_STORE_TIMEOUT_S", 3.0, at_least=0.1),
         )
 

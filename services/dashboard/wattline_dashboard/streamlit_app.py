@@ -17,7 +17,8 @@ st.set_page_config(
 st.logo(str(_ICON), size="large")
 st.navigation(
     [
-        st.Page("app_pages/runs.py", title="Runs", url_path="runs", default=True),
+        st.Page("app_pages/overview.py", title="Overview", url_path="overview", default=True),
+        st.Page("app_pages/runs.py", title="Runs", url_path="runs"),
         st.Page("app_pages/run.py", title="Run", url_path="run"),
     ],
     position="top",

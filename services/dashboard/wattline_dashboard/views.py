@@ -6,15 +6,19 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec
 
+import pandas as pd
 import streamlit as st
+from streamlit.elements.lib.column_config_utils import ColumnConfigMappingInput
 
 from wattline_common.errors import ConfigurationError, StoreUnavailableError
 from wattline_dashboard import data
 from wattline_dashboard.facts import METHOD_COLOURS, RunState, method_labels
-from wattline_dashboard.formats import age, percent
+from wattline_dashboard.formats import MISSING, age, percent
 
-__all__ = ["guarded", "method_badges", "no_sample", "nothing_yet", "run_not_found", "status_badge"]
+__all__ = ["guarded", "method_badges", "no_sample", "nothing_yet", "run_links", "run_not_found", "status_badge"]
 
+_ROWS_IN_SIGHT = 16
+_TABLE_PX = 600
 _STATUS_COLOURS = {"RUNNING": "blue", "COMPLETED": "green", "FAILED": "red", "STOPPED": "orange"}
 
 P = ParamSpec("P")
@@ -61,11 +65,38 @@ def run_not_found(run_id: str) -> None:
     st.page_link("app_pages/runs.py", label="All runs")
 
 
+def run_links(
+    table: pd.DataFrame,
+    formats: Mapping[str, Callable[[Any], str]],
+    columns: ColumnConfigMappingInput,
+    page: str,
+    alt: str,
+) -> None:
+    """Show a table whose column Run names runs; open the run whose row was clicked."""
+    key = f"{page}.shown"  # the rows as the viewer last saw them: a click names a row by its number
+    shown_before = st.session_state.get(key, list(table["Run"]))
+    picked = st.dataframe(
+        table.style.format(dict(formats), na_rep=MISSING),
+        key=f"{page}.table",
+        hide_index=True,
+        placeholder=MISSING,
+        on_select="rerun",
+        selection_mode=["single-row", "single-cell"],
+        column_config=columns,
+        height="content" if len(table) <= _ROWS_IN_SIGHT else _TABLE_PX,
+        alt=alt,
+    )
+    st.session_state[key] = list(table["Run"])
+    rows = [*picked.selection.rows, *(row for row, _ in picked.selection.cells)]
+    if rows and rows[0] < len(shown_before):
+        st.switch_page("app_pages/run.py", query_params={"run": shown_before[rows[0]]})
+
+
 def status_badge(state: RunState) -> None:
     """Show a run's status, and since when it is silent if it should not be."""
     st.badge(state.status.lower(), color=_STATUS_COLOURS.get(state.status, "gray"))  # type: ignore[arg-type]  # of a table of ours
     if state.is_stale:
-        st.badge(f"stale: last heard of {age(state.age_s)}", color="red")
+        st.badge(f"{'stalled' if state.is_stalled else 'stale'}: last heard of {age(state.age_s)}", color="red")
 
 
 def method_badges(summary: Mapping[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pymongo.errors import ServerSelectionTimeoutError
@@ -41,6 +42,23 @@ class FakeCollection:
         self._store.asked.append(question)
         return question
 
+    def estimated_document_count(self) -> int:
+        """Return how many documents there are."""
+        return len(self._store.documents.get(self._name, {}))
+
+    def aggregate(self, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
+        """Return the sums that a pipeline of `$match`, `$group` and `$limit` asks for."""
+        match, group, limit = (next(iter(stage.values())) for stage in pipeline)
+        groups: dict[str, Document] = {}
+        for document in self.find(match, {}):
+            identity = _value(document, group["_id"])
+            sums = groups.setdefault(repr(identity), {"_id": identity})
+            for name, accumulator in group.items():
+                if name != "_id":
+                    sums[name] = sums.get(name, 0.0) + _value(document, accumulator["$sum"])
+        self._store.asked[-1].pipeline = pipeline
+        return list(groups.values())[:limit]
+
     def find_one(self, condition: Mapping[str, Any]) -> Document | None:
         """Return one document or none."""
         return next(iter(self.find(condition, {}).limit(1)), None)
@@ -56,6 +74,7 @@ class Question:
         self.fields = fields
         self.order: tuple[str, int] | None = None
         self.size: int | None = None
+        self.pipeline: Sequence[Mapping[str, Any]] = ()
 
     def sort(self, field: str, direction: int) -> Question:
         """Order the answer."""
@@ -74,8 +93,9 @@ class Question:
         if self.order:
             found.sort(key=lambda each: each[self.order[0]], reverse=self.order[1] < 0)  # type: ignore[index]
         for document in found[: self.size]:
-            hidden = {name for name, shown in self.fields.items() if not shown}
-            yield {name: value for name, value in document.items() if name not in hidden}
+            shown = {name.partition(".")[0] for name, is_shown in self.fields.items() if is_shown} or set(document)
+            shown |= {"_id"} if self.fields.get("_id", 1) else set()
+            yield {name: value for name, value in document.items() if name in shown}
 
     def _matches(self, document: Document) -> bool:
         return all(_holds(document[field], test) for field, test in self.condition.items())
@@ -87,6 +107,32 @@ def _holds(value: Any, test: Any) -> bool:
             return bool(value == wanted)
         case {"$in": wanted}:
             return value in set(wanted)
-        case str():
+        case {"$gte": least}:
+            return bool(value >= least)
+        case str() | int():
             return bool(value == test)
     raise AssertionError(f"the dashboard asked what this store does not understand: {test}")
+
+
+def _value(document: Mapping[str, Any], expression: Any) -> Any:
+    """Return what an aggregation expression makes of a document."""
+    match expression:
+        case str() if expression.startswith("$"):
+            value: Any = document
+            for name in expression[1:].split("."):
+                value = value[name]
+            return value
+        case {"$subtract": [left, right]}:
+            left, right = _value(document, left), _value(document, right)
+            if not isinstance(left, datetime.datetime):
+                return left - right
+            if isinstance(right, datetime.datetime):
+                return round((left - right).total_seconds() * 1000)
+            return left - datetime.timedelta(milliseconds=right)
+        case {"$mod": [left, right]}:
+            return _value(document, left) % right
+        case {"$gte": [left, right]}:
+            return _value(document, left) >= _value(document, right)
+        case dict():
+            return {name: _value(document, each) for name, each in expression.items()}
+    return expression

@@ -92,14 +92,18 @@ def test_table_of_runs() -> None:
     now = START + datetime.timedelta(seconds=31)
     summaries: list[Any] = [_summary(), _summary(status=RunStatus.COMPLETED)]
     zone = datetime.timezone(datetime.timedelta(hours=2))
-    live, over = facts.run_table(summaries, now, zone, 15).to_dict("records")
+    judged = [(summary, RunState.at(summary, now, 15, 120)) for summary in summaries]
+    live, over = facts.run_table(judged, zone, {"r": [1.0, 2.0]}).to_dict("records")
     assert live["Energy"] == summaries[0]["energy_kwh"]
     assert live["Power now"] == pytest.approx(summaries[0]["power_w"])
     assert over["Power now"] != over["Power now"], "not a number"
     assert (live["Status"], live["User"], live["Run"], live["Method"]) == ("running", "ada", "r", "modelled")
     assert live["Started"].isoformat() == "2026-01-01T14:00:00"
-    stale = facts.run_table(summaries[:1], now + datetime.timedelta(minutes=1), zone, 15).to_dict("records")[0]
-    assert (stale["Status"], stale["Power now"]) == ("running, stale", None)
+    assert live["Power"] == [1.0, 2.0]
+    for later_min, label in ((1, "running, stale"), (5, "stalled 5 min")):
+        state = RunState.at(summaries[0], now + datetime.timedelta(minutes=later_min), 15, 120)
+        (silent,) = facts.run_table([(summaries[0], state)], zone, {}).to_dict("records")
+        assert (silent["Status"], silent["Power now"], silent["Power"]) == (label, None, [])
 
 
 def test_devices_are_listed_with_their_method() -> None:

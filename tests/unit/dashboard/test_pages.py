@@ -20,7 +20,7 @@ from wattline_dashboard import data
 from wattline_dashboard.formats import EMISSIONS, ENERGY, MISSING, POWER, TIMES
 
 APP = Path(wattline_dashboard.__file__).parent / "streamlit_app.py"
-RUNS, RUN = "app_pages/runs.py", "app_pages/run.py"
+OVERVIEW, RUNS, RUN = "app_pages/overview.py", "app_pages/runs.py", "app_pages/run.py"
 SECONDS = 30
 
 
@@ -67,15 +67,15 @@ def _words(page: AppTest) -> str:
     return " ".join(element.value for element in (*page.markdown, *page.info, *page.error, *page.warning, *page.text))
 
 
-@pytest.mark.parametrize("path", [RUNS, RUN])
+@pytest.mark.parametrize("path", [OVERVIEW, RUNS, RUN])
 def test_empty_store_tells_how_to_begin(fake: FakeStore, path: str) -> None:
-    """Where nothing was recorded yet, both pages name the command that records something."""
+    """Where nothing was recorded yet, every page names the command that records something."""
     page = _page(path)
     assert "python -m wattline_trainer digits" in _words(page)
     assert not page.metric
 
 
-@pytest.mark.parametrize("path", [RUNS, RUN])
+@pytest.mark.parametrize("path", [OVERVIEW, RUNS, RUN])
 def test_store_away_is_a_sentence(fake: FakeStore, path: str) -> None:
     """A lost store is told with its host and the setting, without credentials; it comes back by a click."""
     fake.is_away = True
@@ -112,10 +112,10 @@ def test_runs_lists_every_run_with_its_figures(fake: FakeStore) -> None:
     assert rows.loc["run-over", "Emissions"] == over["emissions_kg"]
     assert rows.loc["run-over", "Status"] == "completed"
     assert _metrics(page) == {
-        "Runs": "2",
-        "Running": "1",
-        "Energy": ENERGY.text(live["energy_kwh"] + over["energy_kwh"]),
-        "Emissions": EMISSIONS.text(live["emissions_kg"] + over["emissions_kg"]),
+        "Runs, real": "2",
+        "Running, real": "1",
+        "Energy, real": ENERGY.text(live["energy_kwh"] + over["energy_kwh"]),
+        "Emissions, real": EMISSIONS.text(live["emissions_kg"] + over["emissions_kg"]),
     }
 
 
@@ -141,11 +141,14 @@ def test_without_a_link_the_running_run_is_shown_and_linked(fake: FakeStore) -> 
     assert page.query_params["run"] in ("run-live", ["run-live"])
 
 
-def test_stale_run_is_marked(fake: FakeStore) -> None:
-    """A run that should speak and does not is stale: no power is claimed for it."""
-    _put(fake, recorded_run("run-silent", data.now() - datetime.timedelta(minutes=5), seconds=60))
+@pytest.mark.parametrize(
+    ("minutes", "words"), [(2, "stale: last heard of 1 min ago"), (5, "stalled: last heard of 4 min ago")]
+)
+def test_stale_run_is_marked(fake: FakeStore, minutes: int, words: str) -> None:
+    """A run that should speak and does not is stale, and later stalled: no power is claimed for it."""
+    _put(fake, recorded_run("run-silent", data.now() - datetime.timedelta(minutes=minutes), seconds=60))
     page = _page(RUN, run="run-silent")
-    assert "stale: last heard of 4 min ago" in _words(page)
+    assert words in _words(page)
     assert _metrics(page)["Power now"] == MISSING
 
 

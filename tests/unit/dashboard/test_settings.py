@@ -26,6 +26,7 @@ def test_variables_are_read() -> None:
                 "WATTLINE_DASHBOARD_PORT": "8600",
                 "WATTLINE_DASHBOARD_REFRESH_S": "1.5",
                 "WATTLINE_DASHBOARD_STALE_AFTER_S": "30",
+                "WATTLINE_DASHBOARD_STALLED_AFTER_S": "90",
                 "WATTLINE_DASHBOARD_STORE_TIMEOUT_S": "0.5",
             }
         )
@@ -36,6 +37,7 @@ def test_variables_are_read() -> None:
         port=8600,
         refresh_s=1.5,
         stale_after_s=30.0,
+        stalled_after_s=90.0,
         store_timeout_s=0.5,
     )
 

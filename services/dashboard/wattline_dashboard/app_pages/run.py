@@ -57,7 +57,7 @@ def refresh_as_often_as_needed(summary: RunSummary) -> None:
 
 def show_run(summary: RunSummary) -> None:
     """Show everything there is to one run."""
-    state = RunState.at(summary, data.now(), data.settings().stale_after_s)
+    state = data.run_state(summary)
     show_head(summary, state)
     show_figures(summary, state)
     series = data.run_series(summary)
@@ -93,13 +93,16 @@ def show_figures(summary: RunSummary, state: RunState) -> None:
     """Show the run's figures as the store has them."""
     drawn_w = summary["power_w"] if state.is_running and not state.is_stale else None
     epoch = MISSING if summary["epoch"] is None else f"epoch {summary['epoch']}"
-    with st.container(horizontal=True, horizontal_alignment="distribute", key="run.figures"):  # wraps when narrow
-        show_figure("Energy", ENERGY.text(summary["energy_kwh"]), ENERGY.band(*energy_band_kwh(summary)))
-        show_figure("Emissions", EMISSIONS.text(summary["emissions_kg"]), EMISSIONS.band(*emissions_band_kg(summary)))
-        show_figure("Power now", POWER.text(drawn_w), f"mean {POWER.text(mean_power_w(summary))}")
-        show_figure("Accuracy", percent(summary["accuracy"]), f"loss {plain(summary['loss'])}")
-        show_figure("Duration", duration(state.duration_s), epoch)
-        show_figure("Data age", age(state.age_s), state.freshness)
+    with st.container(horizontal=True, key="run.figures"):  # six in a row, or twice three, or fewer
+        with st.container(horizontal=True, key="run.figures.cost"):
+            show_figure("Energy", ENERGY.text(summary["energy_kwh"]), ENERGY.band(*energy_band_kwh(summary)))
+            band = EMISSIONS.band(*emissions_band_kg(summary))
+            show_figure("Emissions", EMISSIONS.text(summary["emissions_kg"]), band)
+            show_figure("Power now", POWER.text(drawn_w), f"mean {POWER.text(mean_power_w(summary))}")
+        with st.container(horizontal=True, key="run.figures.work"):
+            show_figure("Accuracy", percent(summary["accuracy"]), f"loss {plain(summary['loss'])}")
+            show_figure("Duration", duration(state.duration_s), epoch)
+            show_figure("Data age", age(state.age_s), state.freshness)
 
 
 def show_figure(label: str, value: str, beside: str) -> None:
