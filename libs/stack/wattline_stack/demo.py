@@ -29,19 +29,21 @@ from wattline_stack.progress import ConsoleProgress
 from wattline_stack.services import Service, Services
 from wattline_stack.settings import StackSettings
 from wattline_stack.stack import Stack
+from wattline_stack.verdict import Verdict, judge
 
 __all__ = ["FAST_START_JAVA_OPTIONS", "main"]
 
 _DESCRIPTION = """\
 Starts Kafka, a Schema Registry, the store, the stream, the dashboard and a real scikit-learn training, and prints the
-page's URL. Ctrl-C stops all of it; data stay, and the next demo goes on with them.
+page's URL; then simulates a day of a fleet, once, and a few live runs beside the real one. Ctrl-C stops all of it; data
+stay, and the next demo goes on with them.
 
 Set KAFKA_BOOTSTRAP_SERVERS, SCHEMA_REGISTRY_URL or MONGODB_URI to use a real server instead of that embedded part.
 """
 # The quick compiler alone: a demo's Spark spends more on compiling than it would ever win back.
 FAST_START_JAVA_OPTIONS = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 _FIRST_WATT_DEADLINE_S = 240.0
-_COMPLETE_DEADLINE_S = 120.0
+_COMPLETE_DEADLINE_S = 300.0
 _END_S = 30.0
 _PAGE_PORT = 8501
 _SAY_EVERY_S = 10.0
@@ -55,6 +57,8 @@ class Demo:
     progress: ConsoleProgress
     minutes: float
     page_port: int
+    runs: int
+    live: int
     started_s: float = field(default_factory=time.monotonic)
     run_id: str = field(default_factory=lambda: f"digits-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}")
 
@@ -71,13 +75,15 @@ class Demo:
             training = self._start_services(services)
             first_watt_s = self._wait_for_first_watt(endpoints, services)
             self.progress.say(f"the first watt is on the page after {first_watt_s:.0f} s")
-            self.progress.say(f"open {self.url}")
+            fleet = self._start_fleet(endpoints, services)
+            self.progress.say(f"open {self.url} (this run), or http://127.0.0.1:{self.page_port}/ (all runs)")
             self._watch(endpoints, services, training, for_s)
             if for_s is None:
                 return 0
-            report = self._report(services, training, first_watt_s)
-        sys.stdout.write(json.dumps(report) + "\n")
-        return 0 if report["held"] else 1
+            verdict = self._verdict(services, [training, *fleet])
+        facts = {"url": self.url, "first_watt_s": round(first_watt_s, 1), "run_id": self.run_id, **verdict.facts()}
+        sys.stdout.write(json.dumps(facts) + "\n")
+        return 0 if verdict.held else 1
 
     @property
     def url(self) -> str:
@@ -87,6 +93,10 @@ class Demo:
     @property
     def _ledger(self) -> Path:
         return self.settings.data_dir / "ledgers" / f"{self.run_id}.json"
+
+    @property
+    def _fleet_ledger(self) -> Path:
+        return self.settings.data_dir / "ledgers" / f"{self.run_id}-fleet.json"
 
     def _defaults(self) -> dict[str, str]:
         """Return settings that suit one machine; what the user has set goes before them."""
@@ -114,6 +124,39 @@ class Demo:
         return services.start(
             "training", ["wattline_trainer", "digits", *(part for o in options.items() for part in o)]
         )
+
+    def _start_fleet(self, endpoints: Endpoints, services: Services) -> list[Service]:
+        """Start the simulated runs: a history when the store has none yet, then some that go on."""
+        if not (self.runs or self.live):
+            return []
+        summaries = store.connect(endpoints.mongodb_uri)[store.TRAINING_RUN_SUMMARY]
+        runs = 0 if summaries.find_one({"simulated": True}, {"_id": 1}) else self.runs
+        options = ["--runs", str(runs), "--live", str(self.live), "--seed", "1", "--ledger", str(self._fleet_ledger)]
+        self.progress.say(f"simulating a day of {runs} runs, then {self.live} live ones, marked as simulated")
+        return [services.start("fleet", ["wattline_trainer", "simulate", *options])]
+
+    def _verdict(self, services: Services, jobs: list[Service]) -> Verdict:
+        """End what emits, wait until all it emitted is in the three collections and agrees, and say what came of it."""
+        ledgers = [self._ledger, *([self._fleet_ledger] if len(jobs) > 1 else [])]
+        deaf: list[str] = []
+        verdict = Verdict({}, ["the audit gave no answer"])
+        with self.progress.task("ending the runs, and waiting for their last events in the store"):
+            for job in jobs:
+                job.signal(signal.SIGTERM)
+            for job in jobs:
+                deaf += [] if services.end(job, _END_S) else [f"{job.name} ignored SIGTERM"]
+
+            def complete() -> bool:
+                nonlocal verdict
+                verdict = judge(services.run(["wattline_streaming", "audit", "--json"]).stdout, ledgers)
+                return verdict.held
+
+            with contextlib.suppress(ResourceError):
+                self._poll(complete, services, _COMPLETE_DEADLINE_S, "the events are not all in the store")
+        verdict = Verdict(verdict.audit, verdict.problems + deaf)
+        for problem in verdict.problems:
+            self.progress.say(problem)
+        return verdict
 
     def _wait_for_first_watt(self, endpoints: Endpoints, services: Services) -> float:
         """Wait until a sample of the run is in the store and the page answers; return the seconds since the start."""
@@ -160,37 +203,6 @@ class Demo:
             energy, emissions = summary["energy_kwh"] * 1000, summary["emissions_kg"] * 1000
             self.progress.say(f"{self.run_id}: {power}{energy:.4f} Wh, {emissions:.4f} g CO2e{loss}")
 
-    def _report(self, services: Services, training: Service, first_watt_s: float) -> dict[str, Any]:
-        """End the training, wait until all it emitted is in the three collections, and compare."""
-        with self.progress.task("ending the training, and waiting for its last event in the store"):
-            ended_well = services.end(training, _END_S)
-            ledger = json.loads(self._ledger.read_text(encoding="utf-8"))
-            audit: dict[str, Any] = {}
-
-            def complete() -> bool:
-                audit.update(_audit(services))
-                return _problems(audit, self.run_id, ledger) == []
-
-            with contextlib.suppress(ResourceError):
-                self._poll(complete, services, _COMPLETE_DEADLINE_S, "the training's events are not all in the store")
-        problems = _problems(audit, self.run_id, ledger) + ([] if ended_well else ["the training ignored SIGTERM"])
-        for problem in problems:
-            self.progress.say(problem)
-        runs = audit.get("runs", [])
-        return {
-            "url": self.url,
-            "first_watt_s": round(first_watt_s, 1),
-            "run_id": self.run_id,
-            "runs": len(runs),
-            "events": audit.get("events_by_type", {}),
-            "energy_kwh": math.fsum(run["energy_kwh"] for run in runs),
-            "emissions_kg": math.fsum(run["emissions_kg"] for run in runs),
-            "windows": audit.get("counts", {}).get(store.AGGREGATED_METRICS),
-            "rejected": audit.get("counts", {}).get(store.REJECTED_EVENTS),
-            "audit": "clean" if audit.get("clean") else "differs",
-            "held": not problems,
-        }
-
     def _end_services(self, services: Services) -> None:
         running = [service for service in reversed(services.started) if service.exit_code is None]
         with self.progress.task("stopping the training, the page and the stream"):
@@ -203,26 +215,6 @@ class Demo:
     def _say_goodbye(self, stack: Stack) -> None:
         stack.stop(self.progress)
         self.progress.say(f"stopped; data stay in {self.settings.data_dir}, and the next `make demo` goes on with them")
-
-
-def _problems(audit: dict[str, Any], run_id: str, ledger: dict[str, Any]) -> list[str]:
-    """Return in what the store differs from itself and from what the training says it emitted."""
-    if not audit:
-        return ["the audit gave no answer"]
-    found = [f"{run['run_id']}: {line}" for run in audit["runs"] for line in run["differences"] + run["pending"]]
-    run = next((run for run in audit["runs"] if run["run_id"] == run_id), None)
-    if run is None:
-        return [*found, f"{run_id} is not in the store"]
-    if run["events"] != ledger["events_emitted"]:
-        found.append(f"{run_id}: {run['events']} events are stored, {ledger['events_emitted']} were emitted")
-    if run["samples"] == 0 or not math.isclose(run["energy_kwh"], ledger["energy_kwh"], rel_tol=1e-9):
-        found.append(f"{run_id}: {run['energy_kwh']!r} kWh are stored, {ledger['energy_kwh']!r} were measured")
-    return found
-
-
-def _audit(services: Services) -> dict[str, Any]:
-    done = services.run(["wattline_streaming", "audit", "--json"])
-    return dict(json.loads(done.stdout)) if done.stdout else {}
 
 
 def _require_running(services: Services) -> None:
@@ -285,6 +277,8 @@ def main() -> int:
         help="stop S seconds after the first watt, and print one JSON line",
     )
     parser.add_argument("--minutes", type=float, default=5.0, help="how long the training takes (default 5)")
+    parser.add_argument("--runs", type=int, default=20, help="simulated runs of the last day (default 20; 0 for none)")
+    parser.add_argument("--live", type=int, default=3, help="simulated runs that go on meanwhile (default 3)")
     parser.add_argument(
         "--port", type=int, default=_PAGE_PORT, help=f"of the page (default {_PAGE_PORT}, or a free one)"
     )
@@ -294,7 +288,8 @@ def main() -> int:
         settings = StackSettings.from_environment()
         minutes = max(options.minutes, (options.for_s or 0.0) / 60 + 2)
         with _sigterm_as_interrupt():
-            return Demo(settings, progress, minutes, _free_port(options.port)).run(options.for_s)
+            demo = Demo(settings, progress, minutes, _free_port(options.port), options.runs, options.live)
+            return demo.run(options.for_s)
     except WattlineError as error:
         progress.say(str(error))
         return 1
