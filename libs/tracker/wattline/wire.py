@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, Message
 
 from wattline.publisher import Undelivered
 from wattline_common.codec import encode_body, frame
-from wattline_common.events import Event
+from wattline_common.events import Event, HardwareSampled, RunFinished, RunStarted, StepCompleted
 from wattline_common.kafka import TRAINING_EVENTS, producer, require_topics
 from wattline_common.registry import Registry
 from wattline_common.settings import Endpoints
@@ -58,12 +58,13 @@ class KafkaWire:
         )
 
     def require_servers(self) -> None:
-        """Raise `UnavailableError` or `ConfigurationError` unless Kafka, the topics and the registry are there.
+        """Raise `UnavailableError` or `ConfigurationError` unless Kafka, its topics and all schemas are there.
 
-        For producers that may fail at their start, as a training may not.
+        For producers that may fail at their start, as a training may not; the registry is not needed after it.
         """
         require_topics(self._endpoints.kafka_bootstrap_servers)
-        self._registry.require_subjects()
+        for kind in (RunStarted, StepCompleted, HardwareSampled, RunFinished):
+            self._ids[kind] = self._registry.schema_id(kind)
 
     def message(self, event: Event) -> bytes:
         """Return the framed body; the registry is asked once for each type of event."""

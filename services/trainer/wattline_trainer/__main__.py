@@ -82,7 +82,11 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
 
 def _simulate(options: argparse.Namespace, stop: StopRequest, settings: Settings) -> int:
     def open_wire() -> Wire:
-        wire = KafkaWire(settings.endpoints)
+        servers = settings.endpoints
+        sys.stderr.write(
+            f"simulate: Kafka at {servers.kafka_bootstrap_servers}, registry at {servers.schema_registry_url}\n"
+        )
+        wire = KafkaWire(servers)
         wire.require_servers()
         return wire
 
@@ -90,7 +94,7 @@ def _simulate(options: argparse.Namespace, stop: StopRequest, settings: Settings
         return simulate(options, stop, open_wire)
     except WattlineError as error:
         sys.stderr.write(f"simulate: {error}\n")
-        return 1
+        return 2 if isinstance(error, ConfigurationError) else 1
 
 
 def _train_digits(options: argparse.Namespace, stop: StopRequest) -> int:

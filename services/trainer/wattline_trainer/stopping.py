@@ -27,6 +27,10 @@ class StopRequest:
         """The signal's exit code (130 or 143) when one has come."""
         return None if self._signal is None else 128 + self._signal
 
+    def is_asked(self) -> bool:
+        """Say whether a signal has come."""
+        return self._signal is not None
+
     def raise_if_asked(self) -> None:
         """Raise `SystemExit` with the exit code when a signal has come."""
         if self.exit_code is not None:

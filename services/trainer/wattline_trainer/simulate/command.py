@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wattline.publisher import Wire
+from wattline_common.errors import ConfigurationError
 from wattline_trainer.simulate.chance import seeded
 from wattline_trainer.simulate.faults import Faults
 from wattline_trainer.simulate.fleet import Fleet
@@ -81,52 +82,61 @@ def add_simulate(trainings: Any, *, seed: int, emit_interval_s: float) -> None: 
 
 
 def simulate(options: argparse.Namespace, stop: StopRequest, open_wire: Callable[[], Wire]) -> int:
-    """Simulate; return the exit code. Raises `WattlineError` when the servers or their settings are wrong."""
+    """Simulate; return the exit code.
+
+    Raises `ConfigurationError` when options or settings make no sense, `UnavailableError` when a server is away.
+    """
+    _refuse_nonsense(options)
     now = datetime.datetime.now(datetime.UTC)
     length_s = options.days * _DAY_S
     start = _start(options, now, length_s)
-    outbox = Outbox(open_wire(), _tell, lambda: stop.exit_code is not None)
+    outbox = Outbox(open_wire(), _tell, stop.is_asked)
     ledger = FleetLedger(options.seed, _arguments(options, start))
     fleet = Fleet(options.seed, start, ledger)
     faults = Faults(seeded(options.seed, "faults"), duplicates=options.duplicates, disorder_s=options.disorder_s)
     progress = Progress(ledger, options.ledger, lambda: outbox.delivered, _tell)
     progress.write(complete=False)
-
-    def simulation(tick: Callable[[float], None]) -> Simulation:
-        return Simulation(fleet, faults, outbox, tick, lambda: stop.exit_code is not None)
-
+    simulation = Simulation(fleet, faults, outbox, stop.is_asked)
+    complete = False
     try:
         try:
             if options.runs:
                 runs = history(options.seed, options.runs, start, length_s)
-                simulation(lambda at_s: progress.history(at_s / length_s)).write_history(runs)
-            if options.live and stop.exit_code is None:
+                simulation.write_history(runs, lambda at_s: progress.history(at_s / length_s))
+            if options.live and not stop.is_asked():
+                plans = live(options.seed, f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}", options.emit_interval)
                 watch = SystemWatch(start, datetime.datetime.now(datetime.UTC), time.monotonic)
-                until_s = watch.now_s() + (options.for_s or float("inf"))
-                session = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
-                plans = live(options.seed, session, options.emit_interval)
-                simulation(lambda _: progress.live(fleet.runs)).keep_live(
-                    plans, options.live, options.speed, watch, until_s
-                )
+                simulation.keep_live(plans, options.live, options.speed, watch, options.for_s, progress.live)
         finally:
             outbox.close()
+        complete = True
     finally:
-        progress.write(complete=stop.exit_code is None)
+        progress.write(complete=complete)
     _tell(f"{ledger.events:,} events of {len(ledger)} runs written; {faults.copies:,} of them twice")
     return stop.exit_code or 0
 
 
+def _refuse_nonsense(options: argparse.Namespace) -> None:
+    if not options.runs and not options.live:
+        raise ConfigurationError("--runs 0 without --live is nothing to simulate; give one of them")
+    if options.for_s is not None and not options.live:
+        raise ConfigurationError("--for says when live runs end; give --live K too")
+
+
 def _start(options: argparse.Namespace, now: datetime.datetime, length_s: float) -> datetime.datetime:
     length = datetime.timedelta(seconds=length_s)
-    if options.start is not None:
-        begun: datetime.datetime = options.start
-        return begun
     end: datetime.datetime = options.end or now.replace(microsecond=0)
-    return end - length
+    start: datetime.datetime = options.start or end - length
+    if options.runs and start + length > now:
+        raise ConfigurationError(
+            f"the history would end at {start + length:%Y-%m-%dT%H:%M:%SZ}, in the future, and its events would be "
+            "refused; give an earlier --start or --end, or fewer --days"
+        )
+    return start
 
 
 def _arguments(options: argparse.Namespace, start: datetime.datetime) -> dict[str, Any]:
-    given = {name: value for name, value in vars(options).items() if name not in {"training", "ledger", "end"}}
+    given = {name: value for name, value in vars(options).items() if name not in {"training", "ledger", "end", "start"}}
     return {**given, "start": start.isoformat()}
 
 

@@ -35,7 +35,7 @@ class Outbox:
         self._again: deque[tuple[str, bytes]] = deque()
         self._in_flight = 0
         self._sent = 0
-        self._told = False
+        self._told = self._gave_up = False
         self.delivered = 0
 
     def message(self, event: Event) -> bytes:
@@ -58,7 +58,8 @@ class Outbox:
     def close(self) -> None:
         """Wait until everything is delivered; raise `BrokerUnavailableError` when a stop leaves no time for it."""
         try:
-            self._wait_while(lambda: self._in_flight > 0 or bool(self._again))
+            if not self._gave_up:
+                self._wait_while(lambda: self._in_flight > 0 or bool(self._again))
         finally:
             self._wire.close()
 
@@ -96,6 +97,7 @@ class Outbox:
                 continue
             still_s = time.monotonic() - since_s
             if still_s > self._patience_s and self._is_stopping():
+                self._gave_up = True
                 raise BrokerUnavailableError(
                     f"{self._in_flight + len(self._again)} messages were not delivered: Kafka does not answer at "
                     "KAFKA_BOOTSTRAP_SERVERS; start it, or set the address"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,39 +12,15 @@ import wattline
 from wattline.recorder import Context, Plan, Price
 from wattline_common import carbon
 from wattline_common.events import RunStatus
-from wattline_trainer.simulate.catalog import POOLS, TEAMS, Family, Pool
+from wattline_trainer.simulate.catalog import POOLS, TEAMS, Family, Pool, Team
 from wattline_trainer.simulate.chance import log_between, pick
 from wattline_trainer.simulate.curves import Curve, Shape
+from wattline_trainer.simulate.outcome import OUTCOMES, Outcome, Start, ends_at, starts
 from wattline_trainer.simulate.schedule import Schedule
 
-__all__ = ["Draw", "Outcome", "RunPlan", "SourcePlan", "plan_run"]
+__all__ = ["Draw", "RunPlan", "SourcePlan", "plan_run"]
 
 
-class Outcome(enum.Enum):
-    """How a run goes."""
-
-    COMPLETED = enum.auto()
-    EARLY_STOP = enum.auto()
-    DIVERGED = enum.auto()
-    CRASHED = enum.auto()
-    STOPPED = enum.auto()
-    RESTARTED = enum.auto()
-
-
-OUTCOMES: Mapping[Outcome, float] = {
-    Outcome.COMPLETED: 0.60,
-    Outcome.EARLY_STOP: 0.12,
-    Outcome.DIVERGED: 0.07,
-    Outcome.CRASHED: 0.06,
-    Outcome.STOPPED: 0.06,
-    Outcome.RESTARTED: 0.09,
-}
-_STATUS = {
-    Outcome.DIVERGED: RunStatus.FAILED,
-    Outcome.CRASHED: RunStatus.FAILED,
-    Outcome.STOPPED: RunStatus.STOPPED,
-    Outcome.RESTARTED: RunStatus.FAILED,  # of the first start; the second completes
-}
 _DISTRIBUTED_SHARE = 0.25  # of the runs on GPUs
 _FURTHER_RANKS_STEP_EVERY = 4
 
@@ -111,36 +86,41 @@ def plan_run(draw: Draw) -> RunPlan:
     family = chance.choice(team.families)
     pool = POOLS[chance.choice([name for name in team.pools if POOLS[name].gpus >= family.gpus[0]])]
     outcome = pick(OUTCOMES, draw.at_outcome)
-    length_s = log_between(*draw.lengths_s, draw.at_length)
-    schedule = _schedule(family, length_s, max(30.0, 3 * draw.emit_interval_s), chance)
-    ends_at = _ends_at(outcome, chance)
-    context = Context(
-        run_id=draw.run_id,
-        source_id="",
-        user_id=chance.choice(team.users),
-        model_name=chance.choice(family.model_names),
-        dataset_name=chance.choice(family.datasets),
-        framework=family.framework,
-        environment=pool.environment,
-        region_iso=pool.region_iso,
-        project=team.project,
-        simulated=True,
+    schedule = _schedule(
+        family, log_between(*draw.lengths_s, draw.at_length), max(30.0, 3 * draw.emit_interval_s), chance
     )
+    end = ends_at(outcome, chance)
     peak_learning_rate = log_between(1e-4, 1e-2, chance.random())
     gpus = min(pool.gpus, chance.randint(*family.gpus))
-    starts = _starts(outcome, schedule, ends_at, chance)
+    processes = _ranks(starts(outcome, schedule, end, chance), _context(draw, team, family, pool), pool, gpus, chance)
     return RunPlan(
         run_id=draw.run_id,
         pool=pool,
         family=family,
-        curve=_curve(outcome, family, ends_at, chance),
+        curve=_curve(outcome, family, end, chance),
         plan=_plan(draw, family, schedule, peak_learning_rate),
         price=Price(carbon.grid_intensity(pool.region_iso), pool.pue),
         total_steps=schedule.epochs * schedule.steps_per_epoch,
         peak_learning_rate=peak_learning_rate,
         memory_share=chance.uniform(0.35, 0.9),
         emit_interval_s=draw.emit_interval_s,
-        sources=tuple(_ranks(starts, context, pool, gpus, chance)),
+        sources=tuple(processes),
+    )
+
+
+def _context(draw: Draw, team: Team, family: Family, pool: Pool) -> Context:
+    """Return what all processes of the run have in common."""
+    return Context(
+        run_id=draw.run_id,
+        source_id="",
+        user_id=draw.chance.choice(team.users),
+        model_name=draw.chance.choice(family.model_names),
+        dataset_name=draw.chance.choice(family.datasets),
+        framework=family.framework,
+        environment=pool.environment,
+        region_iso=pool.region_iso,
+        project=team.project,
+        simulated=True,
     )
 
 
@@ -164,19 +144,12 @@ def _schedule(family: Family, length_s: float, shortest_epoch_s: float, chance: 
     )
 
 
-def _ends_at(outcome: Outcome, chance: random.Random) -> float:
-    """Return the progress at which the first start ends."""
-    if outcome is Outcome.COMPLETED:
-        return 1.0
-    return chance.uniform(0.55, 0.85) if outcome is Outcome.EARLY_STOP else chance.uniform(0.35, 0.9)
-
-
-def _curve(outcome: Outcome, family: Family, ends_at: float, chance: random.Random) -> Curve:
+def _curve(outcome: Outcome, family: Family, end: float, chance: random.Random) -> Curve:
     turn, shape = 0.5, Shape.PLATEAU if chance.random() < 0.3 else Shape.POWER_LAW
     if outcome is Outcome.DIVERGED:
-        shape, turn = Shape.DIVERGENCE, ends_at - 0.04
+        shape, turn = Shape.DIVERGENCE, end - 0.04
     elif outcome is Outcome.EARLY_STOP:
-        shape, turn = Shape.OVERFITTING, ends_at - 0.15
+        shape, turn = Shape.OVERFITTING, end - 0.15
     elif shape is Shape.PLATEAU:
         turn = chance.uniform(0.3, 0.6)
     start, floor = family.loss
@@ -208,32 +181,7 @@ def _plan(draw: Draw, family: Family, schedule: Schedule, peak_learning_rate: fl
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """One start of the whole training, on all its ranks."""
-
-    start_s: float
-    end_s: float
-    status: RunStatus
-    schedule: Schedule
-    first_step: int
-
-
-def _starts(outcome: Outcome, schedule: Schedule, ends_at: float, chance: random.Random) -> list[_Start]:
-    end_s = round(schedule.length_s * ends_at, 3)
-    first = _Start(0.0, end_s, _STATUS.get(outcome, RunStatus.COMPLETED), schedule, 0)
-    if outcome is not Outcome.RESTARTED:
-        return [first]
-    done = schedule.steps(end_s) // schedule.steps_per_epoch  # the last checkpoint is at an epoch's end
-    rest = dataclasses.replace(schedule, epochs=max(1, schedule.epochs - done), stalls=())
-    again_s = round(end_s + min(chance.uniform(60.0, 900.0), 0.05 * schedule.length_s), 3)
-    second_end_s = round(again_s + rest.length_s, 3)
-    return [first, _Start(again_s, second_end_s, RunStatus.COMPLETED, rest, done * schedule.steps_per_epoch)]
-
-
-def _ranks(
-    starts: Sequence[_Start], context: Context, pool: Pool, gpus: int, chance: random.Random
-) -> list[SourcePlan]:
+def _ranks(starts: Iterable[Start], context: Context, pool: Pool, gpus: int, chance: random.Random) -> list[SourcePlan]:
     """Return the processes of each start: one, or several ranks over one or two hosts; one a host samples."""
     distributed = gpus > 1 and chance.random() < _DISTRIBUTED_SHARE
     hosts = [f"{pool.name}-{number:02d}" for number in chance.sample(range(1, pool.size + 1), 2)]

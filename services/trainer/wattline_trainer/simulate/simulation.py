@@ -13,7 +13,7 @@ from wattline_trainer.simulate.fleet import Fleet, Pace
 from wattline_trainer.simulate.outbox import Outbox
 from wattline_trainer.simulate.plan import RunPlan
 
-__all__ = ["Simulation", "Watch"]
+__all__ = ["Simulation", "SystemWatch", "Watch"]
 
 _LONGEST_PAUSE_S = 0.25
 _SHORTEST_PAUSE_S = 0.02  # events that are due within it go together
@@ -31,17 +31,16 @@ class Watch(Protocol):
 class Simulation:
     """Moves a fleet's events through the faults to the outbox.
 
-    ``tick(at_s)`` is called about every event and may do what comes up by time, such as progress and ledger.
+    Both acts call their ``tick`` often; it may do what comes up by time, such as progress and ledger.
     """
 
     fleet: Fleet
     faults: Faults
     outbox: Outbox
-    tick: Callable[[float], None]
     is_stopping: Callable[[], bool]
 
-    def write_history(self, runs: Iterable[tuple[float, RunPlan]]) -> None:
-        """Write runs that lie in the past, in the order of time, without waiting for it.
+    def write_history(self, runs: Iterable[tuple[float, RunPlan]], tick: Callable[[float], None]) -> None:
+        """Write runs that lie in the past, in the order of time, without waiting for it; ``tick`` hears that time.
 
         A stop ends those under way at the moment that was reached; the others never begin.
         """
@@ -56,17 +55,26 @@ class Simulation:
             self._send_released(at_s)
             events, speed, _ = self.fleet.advance()
             self._send(events, at_s, speed)
-            self.tick(at_s)
+            tick(at_s)
         self._send_released(float("inf"))
 
-    def keep_live(self, plans: Iterable[RunPlan], count: int, speed: float, watch: Watch, until_s: float) -> None:
-        """Keep ``count`` runs alive until a stop or ``until_s``; all that live then end with the status STOPPED.
+    def keep_live(
+        self,
+        plans: Iterable[RunPlan],
+        count: int,
+        speed: float,
+        watch: Watch,
+        for_s: float | None,
+        tick: Callable[[int], None],
+    ) -> None:
+        """Keep ``count`` runs alive until a stop, or for ``for_s``; all that live then end with the status STOPPED.
 
         A run that is over is followed by the next. At a speed above 1 a run begins so far in the past that its end
         meets the wall clock: its events are never dated ahead of it.
         """
         supply = iter(plans)
         first_s = watch.now_s()
+        until_s = first_s + (float("inf") if for_s is None else for_s)
         for k in range(count):
             plan = next(supply)
             # Spread over one interval, so that the load is even.
@@ -79,7 +87,7 @@ class Simulation:
                 if over is not None:
                     self._begin(next(supply), max(at_s, now_s), speed)
             self._send_released(now_s)
-            self.tick(now_s)
+            tick(self.fleet.runs)
             due_s = min(self.fleet.due_s, self.faults.due_s, until_s) - watch.now_s()
             self.outbox.pause(min(_LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, due_s)))
         now_s = watch.now_s()
