@@ -162,17 +162,17 @@ def run_table(
                 "Status": state.label,
                 "Method": ", ".join(method_labels(run)) or MISSING,
                 "Model": run["model_name"],
-                "Data set": run["dataset_name"],
                 "User": run["user_id"],
+                "Run": run["_id"],
                 "Energy": run["energy_kwh"],
-                "Energy band": ENERGY.band(run["energy_low_kwh"], run["energy_high_kwh"]),
                 "Emissions": run["emissions_kg"],
                 "Power now": run["power_w"] if state.is_running and not state.is_stale else None,
                 "Power": list(curves.get(run["_id"], ())),
                 "Started": run["started_at"].astimezone(zone).replace(tzinfo=None, microsecond=0),
                 "Duration": state.duration_s,
                 "Updated": state.age_s,
-                "Run": run["_id"],
+                "Data set": run["dataset_name"],
+                "Energy band": ENERGY.band(run["energy_low_kwh"], run["energy_high_kwh"]),
             }
         )
     return pd.DataFrame(rows)

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 
 from wattline_dashboard.charts import KIND_LABELS
 from wattline_dashboard.fleet import Fleet, Group, RunClass, ranked
-from wattline_dashboard.formats import EMISSIONS, ENERGY, MISSING, Quantity, percent
+from wattline_dashboard.formats import EMISSIONS, ENERGY, Quantity, percent
 from wattline_dashboard.palette import KIND_COLOURS, REAL_COLOUR, SIMULATED_COLOUR, translucent
 
 __all__ = ["MOST_GROUPS", "QUANTITIES", "breakdown", "over_time"]
@@ -21,8 +21,10 @@ QUANTITIES: Mapping[str, Quantity] = {"energy": ENERGY, "emissions": EMISSIONS}
 MOST_GROUPS = 6  # of one class in one chart
 _ROW_PX = 27
 _CLASS_PX = 200
-_ROOM_FOR_TEXT = 1.75  # the longest bar leaves this share of the width to its label
-_MAX_LABEL = 20
+_ROOM_FOR_TEXT = 2.0  # the longest bar leaves this share of the width to its label
+_MAX_LABEL = 18
+_NAMELESS = "none"
+_ONE_PERCENT = 0.01
 _HATCH = {"shape": "/", "size": 6, "solidity": 0.45}
 _FONT = {"size": 13}
 
@@ -115,7 +117,8 @@ def _parts(each: RunClass, group: Group, measure: str) -> dict[str, float]:
 
 def _amount(each: RunClass, group: Group, measure: str) -> str:
     amount, whole = group.totals.of(measure), each.totals.of(measure)
-    return f"{QUANTITIES[measure].text(amount)} · {percent(amount / whole if whole else None)}"
+    share = amount / whole if whole else 0.0
+    return f"{QUANTITIES[measure].text(amount)} · {'<1' if 0 < share < _ONE_PERCENT else f'{100 * share:.0f}'} %"
 
 
 def _details(each: RunClass, group: Group) -> str:
@@ -123,14 +126,14 @@ def _details(each: RunClass, group: Group) -> str:
     totals = group.totals
     runs = f"{len(totals.run_ids)} {each.name} run{'s' if len(totals.run_ids) > 1 else ''}"
     measured = f"<br>{percent(totals.measured_share)} measured" if each.name == "real" else ""
-    label = html.escape(group.label) or MISSING
+    label = html.escape(group.label) or _NAMELESS
     return f"{label}<br>{runs}<br>{ENERGY.text(totals.energy_kwh)}<br>{EMISSIONS.text(totals.emissions_kg)}{measured}"
 
 
 def _label(group: Group) -> str:
-    text = group.label or MISSING
+    text = group.label or _NAMELESS
     short = text if len(text) <= _MAX_LABEL else f"{text[: _MAX_LABEL - 1]}…"
-    return f"<i>{html.escape(short)}</i> " if group.is_rest else f"{html.escape(short)} "
+    return f"<i>{html.escape(short)}</i> " if group.is_rest or not group.label else f"{html.escape(short)} "
 
 
 def _marker(colour: str, class_name: str) -> dict[str, Any]:

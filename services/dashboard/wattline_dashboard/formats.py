@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 __all__ = [
+    "CO2E",
     "EMISSIONS",
     "ENERGY",
     "MISSING",
@@ -27,6 +28,7 @@ __all__ = [
 MISSING = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 _MANY_TIMES = 10
+CO2E = "CO₂e"
 _DIGITS = 4
 _BAND_DIGITS = 3
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400

@@ -125,7 +125,7 @@ def test_run_shows_the_stores_figures(fake: FakeStore) -> None:
     page = _page(RUN, run="run-live")
     metrics = _metrics(page)
     assert metrics["Energy"] == ENERGY.text(summary["energy_kwh"])
-    assert metrics["Emissions"] == EMISSIONS.text(summary["emissions_kg"])
+    assert metrics["Emissions, CO₂e"] + " CO₂e" == EMISSIONS.text(summary["emissions_kg"])
     assert metrics["Power now"] == POWER.text(summary["power_w"])
     assert metrics["Data age"].endswith(" s ago")
     assert "modelled" in _words(page)
@@ -209,3 +209,110 @@ def test_users_text_makes_no_image(fake: FakeStore) -> None:
     page = _page(RUN, run="run-live")
     (title,) = page.title
     assert title.value.startswith("\\!\\[x\\]")
+
+
+def _ended(run_id: str, *, hours_ago: float = 2, **options: Any) -> list[Event]:
+    started_at = data.now() - datetime.timedelta(hours=hours_ago)
+    return recorded_run(run_id, started_at, seconds=600, interval_s=10, status=RunStatus.COMPLETED, **options)
+
+
+def _simulated(run_id: str = "run-sim", **options: Any) -> list[Event]:
+    return _ended(run_id, simulated=True, user_id="bot", **options)
+
+
+def test_overview_tells_real_from_simulated(fake: FakeStore) -> None:
+    """Both stand side by side with their own sums; no figure is the sum of both."""
+    real, live = _put(fake, _ended("run-real", has_gpu=True)), _put(fake, _live())
+    simulated = _put(fake, _simulated(has_gpu=True))
+    page = _page(OVERVIEW)
+    metrics = _metrics(page)
+    assert metrics["Energy, real"] == ENERGY.text(real["energy_kwh"] + live["energy_kwh"])
+    assert metrics["Emissions, real"] == EMISSIONS.text(real["emissions_kg"] + live["emissions_kg"])
+    assert metrics["Energy, simulated"] == ENERGY.text(simulated["energy_kwh"])
+    assert (metrics["Runs, real"], metrics["Runs, simulated"]) == ("2", "1")
+    assert (metrics["Running, real"], metrics["Power now, real"]) == ("1", POWER.text(live["power_w"]))
+    assert (metrics["Running, simulated"], metrics["Power now, simulated"]) == ("0", MISSING)
+    assert ENERGY.text(sum(each["energy_kwh"] for each in (real, live, simulated))) not in metrics.values()
+    assert "% measured" in _words(page)
+    assert len(page.get("bidi_component")) == 7
+    table = page.dataframe[0].value.set_index("Run")
+    assert table.loc["run-real", "Energy"] == pytest.approx(real["energy_kwh"], rel=1e-9)
+    assert table.loc["run-sim", "Method"] == "simulated"
+
+
+def test_overview_of_simulated_runs_only(fake: FakeStore) -> None:
+    """Where all was simulated, that is what is shown, marked, and no real figure is made up."""
+    _put(fake, _simulated())
+    page = _page(OVERVIEW)
+    assert all(label.endswith(", simulated") for label in _metrics(page))
+    assert "simulated" in _words(page)
+    assert len(page.get("bidi_component")) == 7
+
+
+def test_overview_takes_its_filters_from_the_url(fake: FakeStore) -> None:
+    """A link shows what it says; a choice goes into the URL and takes effect."""
+    real = _put(fake, _ended("run-real"))
+    _put(fake, _ended("run-grace", user_id="grace"))
+    _put(fake, _simulated())
+    page = AppTest.from_file(str(APP), default_timeout=30)
+    page.query_params.update({"period": "7d", "kind": "real", "user": "ada", "region": "a\x00b"})
+    page.run()
+    assert not page.exception
+    metrics = _metrics(page)
+    assert metrics["Energy, real"] == ENERGY.text(real["energy_kwh"])
+    assert "Energy, simulated" not in metrics
+    assert page.selectbox(key="overview.user").value == "ada"
+    assert page.selectbox(key="overview.region").value is None
+    page.selectbox(key="overview.user").set_value("grace").run()
+    assert page.query_params["user"] in ("grace", ["grace"])
+    assert page.dataframe[0].value["Run"].tolist() == ["run-grace"]
+
+
+@pytest.mark.parametrize("query", [{"user": "nobody"}, {"period": "1h"}, {"kind": "measured"}], ids=str)
+def test_overview_without_a_match_says_so(fake: FakeStore, query: dict[str, str]) -> None:
+    """Filters that leave nothing get a sentence, not empty charts; the choice stays to be undone."""
+    _put(fake, _ended("run-old", hours_ago=5))
+    page = AppTest.from_file(str(APP), default_timeout=30)
+    page.query_params.update(query)
+    page.run()
+    assert not page.exception
+    assert "in this period" in _words(page)
+    assert not page.metric
+    if "user" in query:
+        assert page.selectbox(key="overview.user").value == "nobody"
+
+
+def test_overview_has_a_trend(fake: FakeStore) -> None:
+    """Energy is set against the period before of the same length; with none there, it says none."""
+    _put(fake, _ended("run-now"))
+    _put(fake, _ended("run-before", hours_ago=30))
+    _put(fake, _simulated())
+    deltas = {metric.label: metric.delta for metric in _page(OVERVIEW).metric}
+    assert deltas["Energy, real"] == "+0.0 %"
+    assert deltas["Energy, simulated"] == "none"
+
+
+def test_runs_are_filtered_sorted_and_stalled_ones_told(fake: FakeStore) -> None:
+    """The URL picks and orders runs; totals are those of the picked; a silent run is stalled with its age."""
+    small, big = _put(fake, _ended("run-small")), _put(fake, _ended("run-big", has_gpu=True))
+    _put(fake, recorded_run("run-silent", data.now() - datetime.timedelta(minutes=11), seconds=60, user_id="grace"))
+    page = _page(RUNS)
+    assert page.dataframe[0].value.set_index("Run").loc["run-silent", "Status"] == "stalled 10 min"
+    page.selectbox(key="runs.status").set_value("completed").run()
+    page.selectbox(key="runs.sort").set_value("energy").run()
+    assert not page.exception
+    assert page.dataframe[0].value["Run"].tolist() == ["run-big", "run-small"]
+    assert _metrics(page)["Energy, real"] == ENERGY.text(small["energy_kwh"] + big["energy_kwh"])
+    assert len(page.dataframe[0].value["Power"].iloc[0]) > 2
+    page.text_input(key="runs.text").set_value("no such thing").run()
+    assert "No run matches" in _words(page)
+
+
+def test_runs_list_has_a_bound(fake: FakeStore) -> None:
+    """At most 200 rows, and how many there are in all is said; the figures above are of all."""
+    summary = summary_document(_ended("run-0"))
+    fake.put(store.TRAINING_RUN_SUMMARY, *(summary | {"_id": f"run-{number}"} for number in range(230)))
+    page = _page(RUNS)
+    assert len(page.dataframe[0].value) == 200
+    assert _metrics(page)["Runs, real"] == "230"
+    assert any("200 of 230" in caption.value for caption in page.caption)

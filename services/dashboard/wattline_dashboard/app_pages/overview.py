@@ -98,7 +98,7 @@ def show_class(each: RunClass, running: list[Document], filters: Filters) -> Non
         power_w = sum(run["power_w"] or 0.0 for run in live) if live else None
         shown = (
             (f"Runs, {each.name}", str(len(each.totals.run_ids)), None),
-            (f"Running now, {each.name}", str(len(live)), f"{stalled} stalled" if stalled else None),
+            (f"Running, {each.name}", str(len(live)), f"{stalled} stalled" if stalled else None),
             (f"Power now, {each.name}", POWER.text(power_w), None),
         )
         for column, (label, value, note) in zip(rest, shown, strict=True):

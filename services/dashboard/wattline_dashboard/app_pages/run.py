@@ -16,13 +16,13 @@ from wattline_dashboard.facts import (
     latest_sample_numbers,
     mean_power_w,
 )
-from wattline_dashboard.formats import EMISSIONS, ENERGY, MISSING, POWER, age, duration, literal, percent, plain
+from wattline_dashboard.formats import CO2E, EMISSIONS, ENERGY, MISSING, POWER, age, duration, literal, percent, plain
 from wattline_dashboard.palette import EMISSIONS_COLOUR, ENERGY_COLOUR
 from wattline_dashboard.plot import show_plot
 from wattline_dashboard.queries import is_run_id
 
 _REFRESH_FINISHED_S = 30.0  # late events may still come in
-_FIGURE_PX = 195  # the same for all and always: nothing moves when a digit does
+_FIGURE_PX = 171  # six fit in a window of 1280; the same for all and always: nothing moves when a digit does
 _FINISHED = "run.finished"  # the identity of the run that is shown, once it is over
 
 
@@ -93,16 +93,19 @@ def show_figures(summary: RunSummary, state: RunState) -> None:
     """Show the run's figures as the store has them."""
     drawn_w = summary["power_w"] if state.is_running and not state.is_stale else None
     epoch = MISSING if summary["epoch"] is None else f"epoch {summary['epoch']}"
-    with st.container(horizontal=True, key="run.figures"):  # six in a row, or twice three, or fewer
-        with st.container(horizontal=True, key="run.figures.cost"):
-            show_figure("Energy", ENERGY.text(summary["energy_kwh"]), ENERGY.band(*energy_band_kwh(summary)))
-            band = EMISSIONS.band(*emissions_band_kg(summary))
-            show_figure("Emissions", EMISSIONS.text(summary["emissions_kg"]), band)
-            show_figure("Power now", POWER.text(drawn_w), f"mean {POWER.text(mean_power_w(summary))}")
-        with st.container(horizontal=True, key="run.figures.work"):
-            show_figure("Accuracy", percent(summary["accuracy"]), f"loss {plain(summary['loss'])}")
-            show_figure("Duration", duration(state.duration_s), epoch)
-            show_figure("Data age", age(state.age_s), state.freshness)
+    with st.container(horizontal=True, horizontal_alignment="distribute", key="run.figures"):  # wraps when narrow
+        show_figure("Energy", ENERGY.text(summary["energy_kwh"]), ENERGY.band(*energy_band_kwh(summary)))
+        band = EMISSIONS.band(*emissions_band_kg(summary))
+        show_figure(f"Emissions, {CO2E}", short(EMISSIONS.text(summary["emissions_kg"])), short(band))
+        show_figure("Power now", POWER.text(drawn_w), f"mean {POWER.text(mean_power_w(summary))}")
+        show_figure("Accuracy", percent(summary["accuracy"]), f"loss {plain(summary['loss'])}")
+        show_figure("Duration", duration(state.duration_s), epoch)
+        show_figure("Data age", age(state.age_s), state.freshness)
+
+
+def short(emissions: str) -> str:
+    """Return an amount without what the label says already: six figures stand in one row of a small screen."""
+    return emissions.removesuffix(f" {CO2E}")
 
 
 def show_figure(label: str, value: str, beside: str) -> None:

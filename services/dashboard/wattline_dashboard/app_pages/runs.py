@@ -11,7 +11,7 @@ from wattline_dashboard.facts import RUN_TABLE_FORMATS, RunState, run_table
 from wattline_dashboard.filters import KINDS_OF_RUN, SORTS, STATUSES, RunFilters
 from wattline_dashboard.fleet import CLASSES, class_of
 from wattline_dashboard.formats import EMISSIONS, ENERGY
-from wattline_dashboard.palette import KIND_COLOURS
+from wattline_dashboard.palette import REAL_COLOUR
 from wattline_dashboard.queries import MAX_RUNS
 
 _PAGE = "runs"
@@ -26,12 +26,14 @@ _ORDER = {
 _COLUMNS: ColumnConfigMappingInput = {
     "Status": st.column_config.TextColumn(width=115),  # fits the longest, so that a change of state moves nothing
     "Method": st.column_config.TextColumn(width=135),
+    "Model": st.column_config.TextColumn(width=120),
+    "Run": st.column_config.TextColumn(width=160),
     "Started": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
     "Power": st.column_config.LineChartColumn(
-        "Power over time", width=120, y_min=0, color=KIND_COLOURS["CPU"], help="mean power of its 1-minute windows"
+        "Power over time", width=120, y_min=0, color=REAL_COLOUR, help="mean power of its 1-minute windows"
     ),
 }
-_ALT = "Runs: status, method, model, data set, user, energy, emissions, power, start, duration"
+_ALT = "Runs: status, method, model, user, energy, emissions, power, start, duration"
 
 
 @views.guarded
