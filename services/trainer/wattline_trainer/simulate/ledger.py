@@ -125,5 +125,9 @@ class FleetLedger:
         }
 
     def write(self, path: Path, *, complete: bool, delivered: int) -> None:
-        """Write it as JSON, whole or not at all."""
-        replace_text(path, f"{json.dumps(self.as_json(complete=complete, delivered=delivered), indent=1)}\n")
+        """Write it as JSON with a run a line, whole or not at all."""
+        head = self.as_json(complete=complete, delivered=delivered)
+        # By parts: json.dumps with an indent is pure Python, and of 500 runs takes 0.2 s.
+        runs = ",\n".join(f"  {json.dumps(run_id)}: {json.dumps(run)}" for run_id, run in head.pop("runs").items())
+        lines = [f"{json.dumps(name)}: {json.dumps(value)},\n" for name, value in head.items()]
+        replace_text(path, "{" + "".join(lines) + f'"runs": {{\n{runs}\n}}}}\n')

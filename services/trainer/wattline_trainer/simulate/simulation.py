@@ -16,7 +16,7 @@ from wattline_trainer.simulate.plan import RunPlan
 __all__ = ["Simulation", "SystemWatch", "Watch"]
 
 _LONGEST_PAUSE_S = 0.25
-_SHORTEST_PAUSE_S = 0.02  # events that are due within it go together
+_SHORTEST_PAUSE_S = 0.05  # events that are due within it go together
 
 
 class Watch(Protocol):
