@@ -4,12 +4,12 @@ SHELL := /bin/bash
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
-SOURCES := libs services tests tools
+SOURCES := libs services tests tools bench examples
 PROJECTS := libs/common libs/tracker libs/stack services/trainer services/streaming services/dashboard
 MANIFESTS := $(PROJECTS:%=%/pyproject.toml)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint format generate lock clean
+.PHONY: help setup demo test lint format generate lock bench clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ lock: .venv/.ready ## resolve the dependencies anew into the two hashed locks
 		--no-emit-package wattline-common --no-emit-package wattline --group test $(MANIFESTS) -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--group lint -c requirements.lock -o tools.lock
+
+bench: .venv/.ready ## measure the stream under many live runs (ARGS='--live 500')
+	@PYTHONPATH=. $(BIN)/python bench/live_runs.py $(ARGS)
 
 clean: ## remove .venv and what tools cached here (the data folder stays)
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -42,6 +42,7 @@ Set KAFKA_BOOTSTRAP_SERVERS, SCHEMA_REGISTRY_URL or MONGODB_URI to use a real se
 """
 # The quick compiler alone: a demo's Spark spends more on compiling than it would ever win back.
 FAST_START_JAVA_OPTIONS = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+_MAY_END = {"training", "fleet"}
 _FIRST_WATT_DEADLINE_S = 240.0
 _COMPLETE_DEADLINE_S = 300.0
 _END_S = 30.0
@@ -103,6 +104,8 @@ class Demo:
         return {
             "WATTLINE_CHECKPOINT_DIR": str(self.settings.data_dir / "checkpoint"),
             "WATTLINE_SPARK_DRIVER_JAVA_OPTIONS": FAST_START_JAVA_OPTIONS,
+            # Small enough that the live run moves on while a history is caught up with.
+            "WATTLINE_MAX_OFFSETS_PER_TRIGGER": "5000",
         }
 
     def _prepare(self, endpoints: Endpoints) -> None:
@@ -127,10 +130,10 @@ class Demo:
 
     def _start_fleet(self, endpoints: Endpoints, services: Services) -> list[Service]:
         """Start the simulated runs: a history when the store has none yet, then some that go on."""
-        if not (self.runs or self.live):
-            return []
         summaries = store.connect(endpoints.mongodb_uri)[store.TRAINING_RUN_SUMMARY]
         runs = 0 if summaries.find_one({"simulated": True}, {"_id": 1}) else self.runs
+        if not (runs or self.live):
+            return []
         options = ["--runs", str(runs), "--live", str(self.live), "--seed", "1", "--ledger", str(self._fleet_ledger)]
         self.progress.say(f"simulating a day of {runs} runs, then {self.live} live ones, marked as simulated")
         return [services.start("fleet", ["wattline_trainer", "simulate", *options])]
@@ -220,7 +223,7 @@ class Demo:
 def _require_running(services: Services) -> None:
     for service in services.started:
         code = service.exit_code
-        if code is not None and not (service.name == "training" and code == 0):
+        if code is not None and not (service.name in _MAY_END and code == 0):
             raise ResourceError(
                 f"{service.name} ended (exit code {code}); its log {service.log} ends:\n{service.tail()}"
             )

@@ -1,0 +1,130 @@
+"""A fleet on the whole line, through duplicates, disorder and SIGKILLs: then every run to its millijoule.
+
+WATTLINE_TEST_SEED and WATTLINE_TEST_KILLS repeat a run of it, or ask for more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.line import Line, running_line, wait_for
+from wattline_common import store
+from wattline_stack import StackSettings
+from wattline_stack.services import Service
+from wattline_streaming.audit import Audit, audit
+
+KILLS = int(os.environ.get("WATTLINE_TEST_KILLS", "3"))
+SEED = int(os.environ.get("WATTLINE_TEST_SEED", "1"))
+MILLIJOULES_PER_KWH = 3.6e9
+
+pytestmark = pytest.mark.timeout(600 + 60 * KILLS)
+
+
+@dataclass
+class Outcome:
+    """What the fleet emitted, how the stream was killed, and what the store ended in."""
+
+    line: Line
+    fleet: dict[str, Any]
+    training: dict[str, Any]
+    stored_at_kills: list[int]
+    settled_after_s: float
+    audit: Audit
+
+
+@pytest.fixture(scope="module")
+def outcome(stack_settings: StackSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
+    """Run a real training, then a day of 20 runs with 5 % duplicates and 10 minutes of disorder, through SIGKILLs."""
+    with running_line(tmp_path_factory.mktemp("fleet"), WATTLINE_MAX_OFFSETS_PER_TRIGGER="4000") as line:
+        yield run(line)
+
+
+def run(line: Line) -> Outcome:
+    """Do what the fixture promises and return all that the tests compare."""
+    training_ledger, fleet_ledger = line.data_dir / "training.json", line.data_dir / "fleet.json"
+    stream = line.start_stream()
+    options = ["--minutes", "60", "--emit-interval", "1", "--run-id", "digits", "--ledger", str(training_ledger)]
+    training = line.services.start("training", ["wattline_trainer", "digits", *options])
+    wait_for(lambda: line.stored() > 0, lambda: "the live run's first event in the store")
+    options = ["--runs", "20", "--days", "1", "--seed", str(SEED), "--ledger", str(fleet_ledger)]
+    faults = ["--duplicates", "0.05", "--disorder-s", "600"]
+    fleet = line.services.start("fleet", ["wattline_trainer", "simulate", *options, *faults])
+    stored_at_kills, stream = kill_at_random_moments(line, stream)
+    assert fleet.wait(240), "the fleet was not written"
+    assert fleet.exit_code == 0, fleet.tail()
+    training.signal(signal.SIGTERM)
+    assert training.wait(30), "the training ignored SIGTERM"
+    ledgers = [json.loads(path.read_text()) for path in (training_ledger, fleet_ledger)]
+    expected = ledgers[0]["events_emitted"] + ledgers[1]["totals"]["events"]
+    wait_for(lambda: line.stored() >= expected, lambda: f"{expected} raw events; there are {line.stored()}")
+
+    def settled() -> bool:
+        found = audit(line.database)
+        return found.clean and found.open_windows == 0
+
+    settled_after_s = wait_for(settled, lambda: f"all windows settled: {audit(line.database).as_counts()}")
+    return Outcome(line, ledgers[1], ledgers[0], stored_at_kills, settled_after_s, audit(line.database))
+
+
+def kill_at_random_moments(line: Line, stream: Service) -> tuple[list[int], Service]:
+    """Kill and restart the stream at seeded moments; return how much was stored at each kill, and the last stream."""
+    rng, stored = random.Random(SEED), []
+    for number in range(KILLS):
+        moment_s = time.monotonic() + rng.uniform(3.0, 25.0)
+        wait_for(lambda moment_s=moment_s: time.monotonic() >= moment_s, lambda: "the moment")  # type: ignore[misc]
+        stored.append(line.stored())
+        assert line.kill(stream) == -signal.SIGKILL, f"kill {number} hit nothing: {stream.tail()}"
+        stream = line.start_stream()
+    return stored, stream
+
+
+def test_the_stream_was_killed_while_it_had_work(outcome: Outcome) -> None:
+    """Every kill hit a living stream, and at least one came in the middle of the fleet's events."""
+    total = outcome.audit.counts[store.TRAINING_METRICS]
+    assert len(outcome.stored_at_kills) == KILLS
+    assert any(0 < stored < total for stored in outcome.stored_at_kills), outcome.stored_at_kills
+
+
+def test_every_run_equals_the_ledger(outcome: Outcome) -> None:
+    """Each of the 20 runs has the ledger's events, exactly, and its energy, to the millijoule."""
+    stored = {run.run_id: run for run in outcome.audit.runs}
+    assert len(outcome.fleet["runs"]) == 20
+    for run_id, run in outcome.fleet["runs"].items():
+        assert stored[run_id].events == run["events"]
+        assert round(stored[run_id].energy_kwh * MILLIJOULES_PER_KWH) == run["energy_millijoules"]
+    assert stored["digits"].events == outcome.training["events_emitted"]
+    assert stored["digits"].energy_kwh == pytest.approx(outcome.training["energy_kwh"], rel=1e-9)
+    assert len(stored) == 21
+
+
+def test_summaries_and_windows_equal_the_ledger(outcome: Outcome) -> None:
+    """A run's summary, and the sum of its windows, are the ledger's energy to the millijoule."""
+    database = outcome.line.database
+    windows: dict[str, float] = {}
+    for window in database[store.AGGREGATED_METRICS].find({}, {"run_id": 1, "aggregate.energy_kwh": 1}):
+        windows[window["run_id"]] = windows.get(window["run_id"], 0.0) + window["aggregate"]["energy_kwh"]
+    for run_id, run in outcome.fleet["runs"].items():
+        summary = database[store.TRAINING_RUN_SUMMARY].find_one({"_id": run_id})
+        assert summary is not None
+        assert summary["simulated"] is True
+        assert round(summary["energy_kwh"] * MILLIJOULES_PER_KWH) == run["energy_millijoules"]
+        assert round(windows[run_id] * MILLIJOULES_PER_KWH) == run["energy_millijoules"]
+        assert summary["status"] == run["status"]
+
+
+def test_the_audit_is_clean_and_all_is_settled_within_a_minute(outcome: Outcome) -> None:
+    """No difference, no window open, nothing missing, within a minute of the last event's arrival in the store."""
+    assert outcome.audit.clean, outcome.audit.as_text()
+    assert outcome.audit.open_windows == 0
+    assert outcome.audit.as_counts().endswith("\nOK")
+    assert outcome.audit.counts[store.REJECTED_EVENTS] == 0
+    assert outcome.settled_after_s < 60

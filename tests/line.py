@@ -1,0 +1,82 @@
+"""A whole line of real servers and real processes for end-to-end tests, on fresh data of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo.database import Database
+
+from wattline_common import kafka, store
+from wattline_common.registry import Registry
+from wattline_stack import Endpoints, Stack, StackSettings
+from wattline_stack.demo import FAST_START_JAVA_OPTIONS
+from wattline_stack.services import Service, Services
+
+__all__ = ["DEADLINE_S", "Line", "running_line", "wait_for"]
+
+DEADLINE_S = 300.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """Servers that run, topics and schemas that are there, and the means to start services on them."""
+
+    endpoints: Endpoints
+    services: Services
+    database: Database[dict[str, Any]]
+    data_dir: Path
+
+    def start_stream(self) -> Service:
+        """Start the stream."""
+        return self.services.start("streaming", ["wattline_streaming"])
+
+    def kill(self, service: Service) -> int | None:
+        """End a service by SIGKILL; return its exit code."""
+        service.signal(signal.SIGKILL)
+        assert service.wait(10)
+        self.services.end(service, 10)
+        return service.exit_code
+
+    def stored(self) -> int:
+        """Return how many raw events are in the store."""
+        return self.database[store.TRAINING_METRICS].count_documents({})
+
+
+@contextmanager
+def running_line(data_dir: Path, **settings: str) -> Iterator[Line]:
+    """Start the servers, make topics and schemas; in the end stop all that was started, whatever happens."""
+    stack = Stack(StackSettings.from_environment({**os.environ, "WATTLINE_DATA_DIR": str(data_dir)}))
+    endpoints = stack.start()
+    environment = {
+        "WATTLINE_CHECKPOINT_DIR": str(data_dir / "checkpoint"),
+        "WATTLINE_SPARK_DRIVER_JAVA_OPTIONS": FAST_START_JAVA_OPTIONS,
+        "WATTLINE_SETTLE_DELAY_S": "2",
+        "WATTLINE_SETTLE_INTERVAL_S": "2",
+    }
+    services = Services(data_dir, {**endpoints.environment(), **environment, **settings})
+    try:
+        kafka.ensure_topics(endpoints.kafka_bootstrap_servers)
+        list(Registry(endpoints.schema_registry_url).register())
+        yield Line(endpoints, services, store.connect(endpoints.mongodb_uri), data_dir)
+    finally:
+        for service in list(services.started):
+            services.end(service, 30)
+        stack.stop()
+
+
+def wait_for(ready: Callable[[], bool], what: Callable[[], str], deadline_s: float = DEADLINE_S) -> float:
+    """Poll until it is so and return the seconds it took; fail with what is not so."""
+    started_s = time.monotonic()
+    while not ready():
+        if time.monotonic() - started_s > deadline_s:
+            pytest.fail(f"not within {deadline_s:.0f} s: {what()}")
+        time.sleep(0.2)
+    return time.monotonic() - started_s
