@@ -29,6 +29,8 @@ PLOT = ".wattline-plot .main-svg"
 SECONDS = 60
 MARK = f"browser-{uuid.uuid4().hex[:8]}"
 LIVE, OVER, NOW = f"{MARK}-live", f"{MARK}-over", f"{MARK}-now"
+FLEET = [f"{MARK}-fleet-{number:02}" for number in range(12)]
+USER = f"{MARK}-bot"
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +46,9 @@ def database(running_stack: Stack, browser: Browser) -> Iterator[Database[Docume
     database = store.connect(running_stack.endpoints().mongodb_uri)
     store.ensure(database)
     yield database
-    database[store.TRAINING_RUN_SUMMARY].delete_many({"_id": {"$in": [LIVE, OVER, NOW]}})
+    database[store.TRAINING_RUN_SUMMARY].delete_many({"_id": {"$in": [LIVE, OVER, NOW, *FLEET]}})
     for name in (store.TRAINING_METRICS, store.AGGREGATED_METRICS):
-        database[name].delete_many({"run_id": {"$in": [LIVE, OVER, NOW]}})
+        database[name].delete_many({"run_id": {"$in": [LIVE, OVER, NOW, *FLEET]}})
     database.client.close()
 
 
@@ -67,7 +69,40 @@ def live(database: Database[Document]) -> list[Event]:
         model_name="![x](http://192.0.2.1/x.png) resnet",
     )
     book(database, over)
+    for number, run_id in enumerate(FLEET):
+        simulated = recorded_run(
+            run_id,
+            now - datetime.timedelta(hours=1.7 * (number + 1)),
+            seconds=2_400 + 300 * number,
+            interval_s=30.0,
+            status=RunStatus.FAILED if number % 5 == 4 else RunStatus.COMPLETED,
+            has_gpu=number % 3 > 0,
+            simulated=True,
+            user_id=USER if number % 2 else "linus",
+            project=("vision", "speech", None)[number % 3],
+            model_name=("vit-base", "bert-base", "gbm-tabular", "unet")[number % 4],
+            dataset_name=("imagenet", "c4", "coco")[number % 3],
+            region_iso=("POL", "FRA", "SWE", "USA")[number % 4],
+            environment="cluster" if number % 2 else "local",
+        )
+        book(database, simulated, has_raw=False)
     return events
+
+
+def _day_sums(database: Database[Document], **condition: str) -> dict[str, Document]:
+    """Return what the store's windows of the last day come to, real and simulated runs apart, by a way of its own."""
+    since = datetime.datetime.now(datetime.UTC).replace(second=0, microsecond=0) - datetime.timedelta(hours=24)
+    sums: dict[str, Document] = {
+        name: {"energy_kwh": 0.0, "emissions_kg": 0.0, "runs": set()} for name in ("real", "simulated")
+    }
+    runs = {run["_id"]: run for run in database[store.TRAINING_RUN_SUMMARY].find(condition)}
+    for window in database[store.AGGREGATED_METRICS].find():
+        if window["run_id"] in runs and window["window_start"] >= since:
+            mine = sums["simulated" if runs[window["run_id"]]["simulated"] else "real"]
+            mine["runs"].add(window["run_id"])
+            for name in ("energy_kwh", "emissions_kg"):
+                mine[name] += window["aggregate"][name]
+    return sums
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +159,98 @@ def _background(page: Page) -> tuple[int, ...]:
     return tuple(int(part) for part in str(colour).strip("rgba()").split(",")[:3])
 
 
+def _wait_for_overview(page: Page, plots: int = 7) -> None:
+    page.wait_for_selector("[data-testid=stMetricValue]", timeout=60_000)
+    until(lambda: page.locator(".wattline-plot .main-svg .infolayer").count() >= plots, "the plots", within_s=60)
+    until(lambda: page.locator("[data-testid=stDataFrame]").count() == 1, "the top consumers", within_s=60)
+
+
+def _assert_sums(page: Page, sums: dict[str, Document]) -> None:
+    figures = _figures(page)
+    for name, mine in sums.items():
+        if not mine["runs"]:
+            assert f"Energy, {name}" not in figures
+            continue
+        assert figures[f"Energy, {name}"] == ENERGY.text(mine["energy_kwh"])
+        assert figures[f"Emissions, {name}"] == EMISSIONS.text(mine["emissions_kg"])
+        assert figures[f"Runs, {name}"] == str(len(mine["runs"]))
+
+
+def test_overview_shows_the_stores_sums_in_both_themes(
+    page: Page, url: str, scheme: str, live: list[Event], database: Database[Document]
+) -> None:
+    """The first page has the sums of the store's windows, real and simulated apart, and no run cut off."""
+    page.set_viewport_size({"width": 1440, "height": 2500})
+    page.goto(url)
+    _wait_for_overview(page)
+    _assert_sums(page, _day_sums(database))
+    assert (sum(_background(page)) < 3 * 128) == (scheme == "dark")
+    words = page.inner_text(".stMain")
+    for word in ("simulated is hatched", "never added up", "measured", "Energy by region"):
+        assert word in words
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTIFACTS / f"dashboard-overview-{scheme}.png")
+
+
+@pytest.mark.parametrize("scheme", ["light"], indirect=True)
+def test_overview_keeps_its_filters_in_the_url(
+    page: Page, url: str, live: list[Event], database: Database[Document]
+) -> None:
+    """A choice is in the URL, a reload shows the same, and its figures are the store's for that choice."""
+    page.goto(url)
+    _wait_for_overview(page)
+    page.get_by_role("radio", name="Simulated").or_(page.get_by_role("button", name="Simulated")).first.click()
+    page.wait_for_url("**kind=simulated**", timeout=30_000)
+    page.get_by_role("combobox", name="User").click()
+    page.get_by_role("option", name=USER).click()
+    page.wait_for_url(f"**user={USER}**", timeout=30_000)
+    chosen = _day_sums(database, user_id=USER)
+    wanted = ENERGY.text(chosen["simulated"]["energy_kwh"])
+    until(lambda: _figures(page).get("Energy, simulated") == wanted, "the filtered energy")
+    until(lambda: "Energy, real" not in _figures(page), "the real runs to go")
+    _assert_sums(page, chosen)
+    page.reload()
+    _wait_for_overview(page)
+    assert "kind=simulated" in page.url
+    assert f"user={USER}" in page.url
+    until(lambda: _figures(page).get("Energy, simulated") == wanted, "the same energy after a reload")
+    _assert_sums(page, chosen)
+    assert page.get_by_role("combobox", name="User").input_value() == USER
+
+
+@pytest.mark.parametrize("scheme", ["light"], indirect=True)
+def test_runs_are_filtered_by_the_url(page: Page, url: str, live: list[Event], database: Database[Document]) -> None:
+    """A link to a part of the runs shows their sums and their rows only."""
+    page.goto(f"{url}/runs?user={USER}&status=completed&sort=energy&kind=nonsense")
+    page.wait_for_selector("[data-testid=stMetricValue]", timeout=60_000)
+    runs = list(database[store.TRAINING_RUN_SUMMARY].find({"user_id": USER, "status": "COMPLETED"}))
+    wanted = ENERGY.text(sum(run["energy_kwh"] for run in runs))
+    until(lambda: _figures(page).get("Energy, simulated") == wanted, "the energy of the picked runs")
+    assert _figures(page)["Runs, simulated"] == str(len(runs))
+    cells = page.locator("[data-testid=stDataFrame] tbody tr")
+    until(lambda: cells.count() >= len(runs), "the rows")
+    order = [run["_id"] for run in sorted(runs, key=lambda run: -run["energy_kwh"])]
+    shown = [next((run_id for run_id in order if run_id in text), "?") for text in cells.all_text_contents()]
+    assert shown[: len(order)] == order
+
+
+@pytest.mark.parametrize("scheme", ["dark"], indirect=True)
+def test_six_figures_stand_in_one_row(page: Page, url: str, live: list[Event]) -> None:
+    """In a window of 1280 a run's six figures are in one row, and no text of theirs is cut."""
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(f"{url}/run?run={OVER}")
+    _wait_for_plots(page)
+    boxes = [each.bounding_box() for each in page.locator("[data-testid=stMetric]").all()]
+    assert len(boxes) == 6
+    assert len({round(box["y"]) for box in boxes if box}) == 1
+    cut = page.evaluate(
+        "[...document.querySelectorAll('[data-testid=stMetric] *')]"
+        ".filter(each => each.scrollWidth > each.clientWidth + 1 && each.clientWidth > 0).map(each => each.innerText)"
+    )
+    assert cut == []
+    page.screenshot(path=ARTIFACTS / "dashboard-run-1280-dark.png")
+
+
 def test_runs_lists_runs_and_opens_one(page: Page, url: str, scheme: str, live: list[Event]) -> None:
     """The table has the run with the store's energy; a click on its row opens it, and the URL names it."""
     page.goto(f"{url}/runs")
@@ -157,7 +284,7 @@ def test_run_shows_the_stores_figures_in_both_themes(
     assert summary is not None
     figures = _figures(page)
     assert figures["Energy"] == ENERGY.text(summary["energy_kwh"])
-    assert figures["Emissions"] == EMISSIONS.text(summary["emissions_kg"])
+    assert figures["Emissions, CO₂e"] + " CO₂e" == EMISSIONS.text(summary["emissions_kg"])
     assert figures["Data age"].endswith("ago")
     words = page.inner_text(".stMain")
     for word in ("completed", "measured", "modelled", "PUE 1.250", "![x](http", "/x.png) resnet"):

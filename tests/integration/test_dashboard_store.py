@@ -98,7 +98,7 @@ def test_run_page_shows_the_real_stores_figures(database: Database[Document], ru
         figures = {metric.label: metric.value for metric in page.metric}
         assert not page.exception
         assert figures["Energy"] == ENERGY.text(summary["energy_kwh"])
-        assert figures["Emissions"] == EMISSIONS.text(summary["emissions_kg"])
+        assert figures["Emissions, CO₂e"] + " CO₂e" == EMISSIONS.text(summary["emissions_kg"])
         assert figures["Power now"] == POWER.text(summary["power_w"])
         if known is not None:
             book(database, events, known=len(events) - 20)

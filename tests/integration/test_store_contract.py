@@ -411,6 +411,57 @@ class TestFind:
         assert things.delete_one({"_id": "w", "mark": "new"}).deleted_count == 1
 
 
+class TestAggregate:
+    """Adding up in the store: `$match` and `$group` with sums, and dates cut to a stretch of time."""
+
+    EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+    @pytest.mark.parametrize("grain_s", [300, 900, 3_600])
+    def test_sums_by_run_and_stretch_of_time(self, things: Collection[Document], grain_s: int) -> None:
+        """`$subtract` and `$mod` of dates cut them to a grain, `$gte` tells two periods apart, `$sum` adds up."""
+        begin = NOON.replace(microsecond=0) - datetime.timedelta(hours=1)
+        moments = [NOON.replace(microsecond=0) - datetime.timedelta(minutes=7 * number) for number in range(40)]
+        rows = [(f"r{number % 3}", moment, number / 10) for number, moment in enumerate(moments)]
+        things.insert_many(
+            {"run_id": run_id, "window_start": at, "length_s": 60, "aggregate": {"energy_kwh": kwh}}
+            for run_id, at, kwh in rows
+        )
+        things.insert_one({"run_id": "r0", "window_start": NOON, "length_s": 3600, "aggregate": {"energy_kwh": 99.0}})
+        into = {"$mod": [{"$subtract": ["$window_start", self.EPOCH]}, grain_s * 1000]}
+        identity = {
+            "run_id": "$run_id",
+            "start": {"$subtract": ["$window_start", into]},
+            "is_current": {"$gte": ["$window_start", begin]},
+        }
+        found = things.aggregate(
+            [
+                {"$match": {"length_s": 60, "window_start": {"$gte": moments[-1]}}},
+                {"$group": {"_id": identity, "energy_kwh": {"$sum": "$aggregate.energy_kwh"}}},
+                {"$limit": 1_000},
+            ]
+        )
+        expected: dict[tuple[str, datetime.datetime, bool], float] = {}
+        for run_id, at, kwh in rows:
+            start = at - (at - self.EPOCH) % datetime.timedelta(seconds=grain_s)
+            key = (run_id, start, at >= begin)
+            expected[key] = expected.get(key, 0.0) + kwh
+        sums = {(e["_id"]["run_id"], e["_id"]["start"], e["_id"]["is_current"]): e["energy_kwh"] for e in found}
+        assert sums == pytest.approx(expected)
+
+    def test_a_limit_bounds_the_groups(self, things: Collection[Document]) -> None:
+        """`$limit` behind `$group` cuts the answer, and what is absent or null adds nothing."""
+        things.insert_many([{"group": number % 5, "value": None if number % 2 else 1.5} for number in range(20)])
+        things.insert_one({"group": 0})
+        group = {"$group": {"_id": "$group", "value": {"$sum": "$value"}}}
+        assert {each["_id"]: each["value"] for each in things.aggregate([group])} == dict.fromkeys(range(5), 3.0)
+        assert len(list(things.aggregate([group, {"$limit": 3}]))) == 3
+
+    def test_about_how_many(self, things: Collection[Document]) -> None:
+        """The quick count is right on a quiet collection."""
+        things.insert_many([{"_id": number} for number in range(7)])
+        assert things.estimated_document_count() == 7
+
+
 class TestEnsure:
     """`ensure` makes what is missing."""
 
