@@ -189,6 +189,7 @@ def test_overview_shows_the_stores_sums_in_both_themes(
     for word in ("simulated is hatched", "never added up", "measured", "Energy by region"):
         assert word in words
     ARTIFACTS.mkdir(exist_ok=True)
+    until(lambda: page.locator("[data-stale=true]").count() == 0, "a picture between two refreshes")
     page.screenshot(path=ARTIFACTS / f"dashboard-overview-{scheme}.png")
 
 

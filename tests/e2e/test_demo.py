@@ -149,7 +149,7 @@ def test_demo_run(demo: Demo, page: Page) -> None:
     page.goto(f"{demo.page}/run?run={demo.run_id}")
     page.wait_for_selector("[data-testid=stMetricValue]", timeout=60_000)
     shows(page, "Energy", ENERGY.text(ledger["energy_kwh"]))
-    shows(page, "Emissions", EMISSIONS.text(ledger["emissions_kg"]))
+    shows(page, "Emissions, CO₂e", EMISSIONS.text(ledger["emissions_kg"]).removesuffix(" CO₂e"))
     until(lambda: page.locator(".wattline-plot .main-svg").count() >= 18, "six plots", within_s=60)
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import math
+import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import streamlit as st
 
+from wattline_common.errors import StoreUnavailableError
 from wattline_common.store import Document
 from wattline_dashboard import data, fleet_queries, queries
 from wattline_dashboard.filters import Filters
@@ -19,7 +23,8 @@ __all__ = ["count_runs", "fleet", "power_curves", "recent_runs", "running_runs"]
 
 _PATIENCE = 10  # times the usual wait: months of windows take long to add up
 _CURVES_REFRESH_S = 30
-_WINDOWS_REFRESH_S = 20  # adding up a day of a fleet costs the embedded store a second
+_WINDOWS_REFRESH_S = 15  # adding up a day of a fleet costs the embedded store a second
+_WINDOWS_LAST_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ def fleet(filters: Filters) -> tuple[Fleet, bool]:
     period, zone, now = filters.length, data.viewer_zone(), data.now()
     running_runs()  # a quick question: a store that is away is told at once
     grain = grain_s(period.bar, zone, now, period.since(now) or now)
-    answer = _answer(period.key, grain)
+    answer = _held().answer(period.key, grain)
     made = fold(answer.rows, answer.summaries, filters, period.since(answer.read_at), now, zone)
     return made, len(answer.rows) >= fleet_queries.MAX_ROWS
 
@@ -73,8 +78,50 @@ def _wait_s() -> float:
     return data.settings().store_timeout_s * _PATIENCE
 
 
-@st.cache_data(ttl=_WINDOWS_REFRESH_S, max_entries=16, show_spinner="Adding up the windows …")
-def _answer(period_key: str, grain: int) -> _Answer:
+class _Held:
+    """The last answer for each period: one that is getting old is still given, while a new one is fetched beside it.
+
+    So only the first viewer of a period ever waits for the store to add its windows up.
+    """
+
+    def __init__(self) -> None:
+        self._answers: dict[tuple[str, int], _Answer] = {}
+        self._fetched: dict[tuple[str, int], threading.Thread] = {}
+        self._lock = threading.Lock()
+
+    def answer(self, period_key: str, grain: int) -> _Answer:
+        """Return a period's windows, at most `_WINDOWS_LAST_S` old."""
+        key = (period_key, grain)
+        with self._lock:
+            held = self._answers.get(key)
+            age_s = (data.now() - held.read_at).total_seconds() if held else math.inf
+            if held and age_s <= _WINDOWS_LAST_S:
+                if age_s > _WINDOWS_REFRESH_S and not self._is_fetched(key):
+                    self._fetched[key] = threading.Thread(target=self._fetch_beside, args=key, daemon=True)
+                    self._fetched[key].start()
+                return held
+        return self._fetch(*key)
+
+    def _is_fetched(self, key: tuple[str, int]) -> bool:
+        return key in self._fetched and self._fetched[key].is_alive()
+
+    def _fetch(self, period_key: str, grain: int) -> _Answer:
+        answer = _ask_for(period_key, grain)
+        with self._lock:
+            self._answers[(period_key, grain)] = answer
+        return answer
+
+    def _fetch_beside(self, period_key: str, grain: int) -> None:
+        with suppress(StoreUnavailableError):  # the next viewer is told, by the quick question
+            self._fetch(period_key, grain)
+
+
+@st.cache_resource(show_spinner=False)
+def _held() -> _Held:
+    return _Held()
+
+
+def _ask_for(period_key: str, grain: int) -> _Answer:
     period, now = PERIODS[period_key], data.now()
     found = data.ask_within(_wait_s(), fleet_queries.period_rows, period.since(now), period.length, grain)
     rows = [FleetRow.of(document) for document in found]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from tests.dashboard_runs import Event, raw_documents, recorded_run, summary_doc
 from tests.unit.dashboard.fake_store import FakeStore
 from wattline_common import store
 from wattline_common.events import RunStatus
-from wattline_dashboard import data
+from wattline_dashboard import data, fleet_data, fleet_queries
 from wattline_dashboard.formats import EMISSIONS, ENERGY, MISSING, POWER, TIMES
 
 APP = Path(wattline_dashboard.__file__).parent / "streamlit_app.py"
@@ -316,3 +318,33 @@ def test_runs_list_has_a_bound(fake: FakeStore) -> None:
     assert len(page.dataframe[0].value) == 200
     assert _metrics(page)["Runs, real"] == "230"
     assert any("200 of 230" in caption.value for caption in page.caption)
+
+
+def test_an_overview_getting_old_is_shown_while_a_new_one_is_fetched(
+    fake: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for windows to be added up again: the last answer is given, the next look has the new one."""
+    first = _put(fake, _ended("run-1"))
+    page = _page(OVERVIEW)
+    second = _put(fake, _ended("run-2", has_gpu=True))
+    monkeypatch.setattr(fleet_data, "_WINDOWS_REFRESH_S", 0)
+    may_answer, ask = threading.Event(), fleet_queries.period_rows
+
+    def ask_slowly(*args: Any) -> Any:
+        assert may_answer.wait(20)
+        return ask(*args)
+
+    monkeypatch.setattr(fleet_queries, "period_rows", ask_slowly)
+    page.run()
+    assert _metrics(page)["Energy, real"] == ENERGY.text(first["energy_kwh"])
+    may_answer.set()
+    deadline_s = time.monotonic() + 20
+    both = ENERGY.text(first["energy_kwh"] + second["energy_kwh"])
+    while _metrics(page)["Energy, real"] != both and time.monotonic() < deadline_s:
+        page.run()
+    assert _metrics(page)["Energy, real"] == both
+    monkeypatch.setattr(fleet_data, "_WINDOWS_LAST_S", 0)
+    fake.is_away = True
+    st.cache_data.clear()
+    page.run()
+    assert page.error
