@@ -6,18 +6,17 @@ Prints the lag in events every few seconds; bounded means that it does not grow.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import psutil
 from confluent_kafka import Consumer, TopicPartition
 
 from tests.line import Line, running_line
 from wattline_common import kafka
+from wattline_stack.processes import ProcessTable
 
 _EVERY_S = 10.0
 
@@ -33,10 +32,8 @@ def end_offsets(bootstrap_servers: str) -> int:
 
 def rss_mb(line: Line) -> dict[str, int]:
     """Return the resident memory of each process with its children, by name, in MB."""
-    table = json.loads((line.data_dir / "processes.json").read_text(encoding="utf-8"))
     sizes = {}
-    for name, row in table.items():
-        process = psutil.Process(row["pid"])
+    for name, process in ProcessTable(line.data_dir).running().items():
         sizes[name] = sum(each.memory_info().rss for each in [process, *process.children(recursive=True)]) >> 20
     return sizes
 

@@ -79,15 +79,21 @@ def run(line: Line) -> Outcome:
 def kill_at_random_moments(line: Line, stream: Service) -> tuple[list[int], Service]:
     """Kill and restart the stream at seeded moments of its work; return how much was stored at each, and the last."""
     rng, stored = random.Random(SEED), list[int]()
-    for number in range(KILLS):
-        before = line.stored()
-        wait_for(lambda before=before: line.stored() > before, lambda: f"work before kill {number}: {stream.tail()}")  # type: ignore[misc]
-        moment_s = time.monotonic() + rng.uniform(0.0, 4.0)
-        wait_for(lambda moment_s=moment_s: time.monotonic() >= moment_s, lambda: "the moment")  # type: ignore[misc]
-        stored.append(line.stored())
-        assert line.kill(stream) == -signal.SIGKILL, f"kill {number} hit nothing: {stream.tail()}"
+    for _ in range(KILLS):
+        stored.append(kill_at_work(line, stream, after_s=rng.uniform(0.0, 4.0)))
         stream = line.start_stream()
     return stored, stream
+
+
+def kill_at_work(line: Line, stream: Service, after_s: float) -> int:
+    """Kill the stream some time after it is seen to store something; return how much was stored by then."""
+    before = line.stored()
+    wait_for(lambda: line.stored() > before, lambda: f"the stream at work: {stream.tail()}")
+    moment_s = time.monotonic() + after_s
+    wait_for(lambda: time.monotonic() >= moment_s, lambda: "the moment")
+    stored = line.stored()
+    assert line.kill(stream) == -signal.SIGKILL, f"the kill hit nothing: {stream.tail()}"
+    return stored
 
 
 def test_the_stream_was_killed_while_it_had_work(outcome: Outcome) -> None:
