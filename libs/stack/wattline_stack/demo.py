@@ -289,7 +289,8 @@ def main() -> int:
     progress = ConsoleProgress()
     try:
         settings = StackSettings.from_environment()
-        minutes = max(options.minutes, (options.for_s or 0.0) / 60 + 2)
+        # Unattended, the training must not end before the demo does.
+        minutes = options.minutes if options.for_s is None else max(options.minutes, options.for_s / 60 + 2)
         with _sigterm_as_interrupt():
             demo = Demo(settings, progress, minutes, _free_port(options.port), options.runs, options.live)
             return demo.run(options.for_s)
