@@ -71,4 +71,6 @@ def test_every_value_can_be_reported(shape: Shape, progress: float, turn: float)
     assert 0 < curve.loss(progress) <= 1e6
     assert curve.loss(progress) <= curve.validation_loss(progress) <= 1e6
     assert 0.0 <= (curve.accuracy(progress) or 0.0) <= 0.8
-    assert 0 < curve.learning_rate(progress, 0.1) <= 0.1 or progress == 1.0
+    # It decays to zero, which a float is close enough to only at the very end.
+    assert 0 <= curve.learning_rate(progress, 0.1) <= 0.1
+    assert curve.learning_rate(progress, 0.1) > 0 or progress > 1 - 1e-6
