@@ -23,7 +23,7 @@ from wattline_stack import StackSettings
 from wattline_stack.services import Service
 from wattline_streaming.audit import Audit, audit
 
-KILLS = int(os.environ.get("WATTLINE_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("WATTLINE_TEST_KILLS", "2"))
 SEED = int(os.environ.get("WATTLINE_TEST_SEED", "1"))
 MILLIJOULES_PER_KWH = 3.6e9
 
