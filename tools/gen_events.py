@@ -1,4 +1,4 @@
-"""Write the Python side of the contract from schemas/: typed events of the newest versions, and every version's text.
+"""Write the Python side of the contract: events and limits of the newest schemas, and the text of every version.
 
 `--check` writes nothing and fails when the committed files are stale.
 """
@@ -50,6 +50,24 @@ __all__ = ["VERSIONS"]
 # full name -> texts of versions 1, 2, and so on
 VERSIONS: dict[str, tuple[str, ...]] = {{
 '''
+
+
+LIMITS_HEAD = f'''"""What the newest schemas declare of values beyond their types, by record and path of the field.
+
+{MARK}
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["LIMITS"]
+
+# full name -> path of a field (`devices[].energy_kwh`) -> limits
+LIMITS: dict[str, dict[str, dict[str, Any]]] = {{
+'''
+# Each is of a field: of its number, its text, or of every number, text and key in its collection.
+LIMIT_NAMES = ("finite", "minimum", "maximum", "maxLength", "maxItems", "pattern")
 
 
 class UnsupportedSchemaError(ValueError):
@@ -197,15 +215,32 @@ def versions(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def limits(schema: dict[str, Any], above: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield path and declared limits of every field that has some, of records in arrays too."""
+    for entry in schema["fields"]:
+        path = f"{above}{entry['name']}"
+        declared = {name: entry[name] for name in LIMIT_NAMES if name in entry}
+        if declared:
+            yield path, declared
+        if isinstance(entry["type"], dict) and isinstance(entry["type"].get("items"), dict):
+            yield from limits(entry["type"]["items"], f"{path}[].")
+
+
 def render(found: dict[str, list[dict[str, Any]]]) -> dict[Path, str]:
     """Return file -> source of all that is generated."""
     events = EventsModule()
-    texts = ""
+    texts = declared = ""
     for name, schemas in sorted(found.items()):
         events.add_event(schemas[-1])
+        rows = "".join(f'        "{path}": {of_field!r},\n' for path, of_field in limits(schemas[-1]))
+        declared += f'    "{name}": {{\n{rows}    }},\n'
         lines = "".join(f"        {json.dumps(schema, separators=(',', ':'))!r},\n" for schema in schemas)
         texts += f'    "{name}": (\n{lines}    ),\n'
-    sources = {PACKAGE / "events.py": events.source(), PACKAGE / "schemas.py": f"{SCHEMAS_HEAD}{texts}}}\n"}
+    sources = {
+        PACKAGE / "events.py": events.source(),
+        PACKAGE / "limits.py": f"{LIMITS_HEAD}{declared}}}\n",
+        PACKAGE / "schemas.py": f"{SCHEMAS_HEAD}{texts}}}\n",
+    }
     return {path: formatted(source, path) for path, source in sources.items()}
 
 

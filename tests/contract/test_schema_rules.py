@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,6 +52,7 @@ UNIT_OF_QUANTITY = {
     "emissions": "_kg",
     "power": "_w",
     "utilization": "_pct",
+    "steal": "_pct",
     "temperature": "_c",
     "memory": "_bytes",
     "duration": "_s",
@@ -61,10 +63,12 @@ UNITS = tuple(set(UNIT_OF_QUANTITY.values()))
 DIMENSIONLESS = {
     *("seq", "rank", "epoch", "step", "samples", "steps_covered", "planned_epochs", "planned_steps", "count"),
     *("events", "events_emitted", "events_dropped", "revision"),
+    *("tokens", "learning_rate", "gradient_norm"),
     *("loss", "final_loss", "loss_avg", "accuracy", "final_accuracy", "accuracy_avg"),
     *("share", "pue", "energy_cpu_utilization_corr"),
 }
 NUMERIC = {"int", "long", "double"}
+LIMITS = ("finite", "maxLength", "maxItems", "pattern")
 
 
 def _records(schema: Any) -> Iterator[dict[str, Any]]:
@@ -211,7 +215,51 @@ def test_quantities_cannot_be_negative(schema: dict[str, Any]) -> None:
             assert entry.get("minimum") == 0, f"{record}.{entry['name']}"
 
 
-def test_minima_are_on_numbers_only() -> None:
-    """A minimum on anything else would never be checked."""
+@every_schema
+def test_every_value_is_bounded(schema: dict[str, Any]) -> None:
+    """Doubles are finite, texts at most 256 characters, collections counted, ids of their alphabet."""
+    for record, entry in _fields(schema):
+        kinds = _kinds(entry["type"])
+        expected: dict[str, Any] = {}
+        if "double" in kinds:
+            expected["finite"] = True
+        if "string" in kinds:
+            expected["maxLength"] = 256
+        if entry["name"] in {"run_id", "source_id"}:
+            expected["pattern"] = r"[^.$|\x00-\x1f\x7f]+"
+        if kinds & {"map", "array"}:
+            expected["maxItems"] = 256 if "record" in kinds else 100
+        assert {name: entry[name] for name in LIMITS if name in entry} == expected, f"{record}.{entry['name']}"
+
+
+def _kinds(kind: Any) -> set[str]:
+    """Return the kinds of values that a field's own limits reach: not those inside of nested records."""
+    match kind:
+        case ["null", inner]:
+            return _kinds(inner)
+        case {"type": "map", "values": inner}:
+            return {"map", "string"} | _kinds(inner)
+        case {"type": "array", "items": inner}:
+            return {"array"} | _kinds(inner)
+        case {"type": str(name)}:
+            return {name}
+    return {kind}
+
+
+def test_ranges_are_of_numbers_only() -> None:
+    """A range on anything else would never be checked."""
     for _, _, schema in SCHEMAS:
-        assert [entry["name"] for _, entry in _fields(schema) if "minimum" in entry and not _numeric_type(entry)] == []
+        for name, entry in _fields(schema):
+            if {"minimum", "maximum"} & set(entry):
+                assert _numeric_type(entry), (name, entry["name"])
+
+
+def test_the_rules_of_a_field_are_the_same_in_all_versions() -> None:
+    """A tighter limit would refuse what an older producer was promised; so type, limits, doc and default stay."""
+    for versions in schema_versions().values():
+        for old, new in itertools.pairwise(versions):
+            before = {(record, entry["name"]): entry for record, entry in _fields(old)}
+            after = {(record, entry["name"]): entry for record, entry in _fields(new)}
+            both = sorted(before.keys() & after.keys())
+            assert both
+            assert [after[key] for key in both] == [before[key] for key in both]

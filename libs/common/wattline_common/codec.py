@@ -6,11 +6,9 @@ A message is a zero byte, the schema id as four bytes big-endian, and the Avro b
 from __future__ import annotations
 
 import copy
-import datetime
 import functools
 import io
 import json
-import operator
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from fastavro.schema import SchemaParseException
 from wattline_common.errors import ContractError
 from wattline_common.events import EPOCH, EVENT_TYPES, Event
 from wattline_common.schemas import VERSIONS
+from wattline_common.strict import refuse_silent_changes, strict_writer_schema
 
 __all__ = ["Datum", "Decoder", "encode_body", "frame", "newest_schema", "unframe"]
 
@@ -39,6 +38,16 @@ class Datum:
     fields: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """A writer's schema: as fastavro resolves it to a reader's, and as it reads it strictly."""
+
+    full_name: str
+    record_name: str
+    parsed: dict[str, Any]
+    strict: dict[str, Any]
+
+
 @functools.cache
 def newest_schema(full_name: str) -> Any:  # noqa: ANN401  # fastavro's parsed schemas are of any shape
     """Return the parsed newest schema of a record."""
@@ -53,8 +62,9 @@ def encode_body(event: Event) -> bytes:
     buffer = io.BytesIO()
     try:
         datum = event.to_avro()
-        _refuse_silent_changes(event.AVRO_NAME, datum)
-        fastavro.schemaless_writer(buffer, newest_schema(event.AVRO_NAME), datum, strict=True)
+        schema = newest_schema(event.AVRO_NAME)
+        refuse_silent_changes(schema, datum)
+        fastavro.schemaless_writer(buffer, schema, datum, strict=True)
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ContractError("not_encodable", f"{event.AVRO_NAME}: {error}") from error
     return buffer.getvalue()
@@ -85,25 +95,28 @@ class Decoder:
 
     def __init__(self, schema_text: Callable[[int], str]) -> None:
         self._schema_text = schema_text
-        self._writers: dict[int, Any] = {}
+        self._writers: dict[int, _Writer] = {}
 
     def datum(self, message: bytes | None) -> Datum:
         """Return the event with all fields of its writer's schema; raise `ContractError` when it cannot be read."""
         schema_id, body = unframe(message)
         writer = self._writer(schema_id)
-        return Datum(writer["name"].rpartition(".")[2], schema_id, _read(body, writer, None))
+        return Datum(writer.record_name, schema_id, _read(body, writer.strict, None))
 
     def event(self, message: bytes | None) -> Event:
         """Return the event in its newest version; raise `ContractError` when it cannot be read."""
         schema_id, body = unframe(message)
         writer = self._writer(schema_id)
-        fields = _read(body, writer, _reader_schema(writer["name"]))
-        return _TYPES_BY_FULL_NAME[writer["name"]].from_avro(fields)
+        _read(body, writer.strict, None)
+        fields = _read(body, writer.parsed, _reader_schema(writer.full_name))
+        return _TYPES_BY_FULL_NAME[writer.full_name].from_avro(fields)
 
-    def _writer(self, schema_id: int) -> Any:  # noqa: ANN401  # fastavro's parsed schemas are of any shape
+    def _writer(self, schema_id: int) -> _Writer:
         writer = self._writers.get(schema_id)
         if writer is None:
-            writer = _parse(schema_id, self._schema_text(schema_id))
+            parsed = _parse(schema_id, self._schema_text(schema_id))
+            name = parsed["name"]
+            writer = _Writer(name, name.rpartition(".")[2], parsed, strict_writer_schema(parsed))
             self._writers[schema_id] = writer
         return writer
 
@@ -116,33 +129,6 @@ def _reader_schema(full_name: str) -> Any:  # noqa: ANN401  # as above
         if isinstance(entry["type"], dict) and entry["type"].get("logicalType") and "default" in entry:
             entry["default"] = EPOCH
     return schema
-
-
-@functools.cache
-def _strict_fields(full_name: str) -> tuple[tuple[str, str], ...]:
-    """Return name and type of the fields in which fastavro's writer would change a value instead of refusing it."""
-    found = []
-    for entry in newest_schema(full_name)["fields"]:
-        kind = entry["type"].get("logicalType") if isinstance(entry["type"], dict) else entry["type"]
-        if kind in ("int", "long", "boolean", "timestamp-micros"):
-            found.append((entry["name"], kind))
-    return tuple(found)
-
-
-def _refuse_silent_changes(full_name: str, datum: dict[str, Any]) -> None:
-    """Raise `TypeError` or `ValueError` where fastavro would truncate a float, overflow an int or guess a time zone."""
-    for name, kind in _strict_fields(full_name):
-        value = datum[name]
-        if kind == "timestamp-micros":
-            if not isinstance(value, datetime.datetime) or value.tzinfo is None:
-                raise TypeError(f"{name} is {value!r}, no time with a zone")
-        elif kind == "boolean":
-            if not isinstance(value, bool):
-                raise TypeError(f"{name} is {value!r}, neither true nor false")
-        else:
-            number = operator.index(value)  # a TypeError for a float
-            if kind == "int" and not -(2**31) <= number < 2**31:
-                raise ValueError(f"{name} is {number}, more than 32 bits hold")
 
 
 def _parse(schema_id: int, text: str) -> dict[str, Any]:

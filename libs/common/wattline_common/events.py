@@ -18,6 +18,7 @@ __all__ = [
     "DeviceKind",
     "DeviceReading",
     "Event",
+    "GridIntensityKind",
     "HardwareSampled",
     "Method",
     "RunFinished",
@@ -28,6 +29,14 @@ __all__ = [
 ]
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+
+class GridIntensityKind(enum.StrEnum):
+    """Which emissions a grid intensity counts: LIFECYCLE with fuel supply and building of the plants, DIRECT those of burning alone."""
+
+    UNKNOWN = "UNKNOWN"
+    LIFECYCLE = "LIFECYCLE"
+    DIRECT = "DIRECT"
 
 
 class DeviceKind(enum.StrEnum):
@@ -186,10 +195,14 @@ class HardwareSampled:
     """Carbon intensity of the grid in g CO2e per kWh that priced the interval."""
     grid_intensity_source: str = "unknown"
     """Zone, year and source of the grid intensity."""
+    grid_intensity_kind: GridIntensityKind = GridIntensityKind.UNKNOWN
+    """Which emissions the grid intensity counts."""
     pue: float = 1.0
     """Power usage effectiveness of the site: facility energy over IT energy."""
     cpu_utilization_pct: float | None = None
     """CPU use of the whole host in percent."""
+    cpu_steal_pct: float | None = None
+    """Time in percent that the hypervisor gave this machine's CPUs to others."""
     memory_used_bytes: int | None = None
     """Memory that the job uses, in bytes."""
     gpu_utilization_pct: float | None = None
@@ -229,8 +242,10 @@ class HardwareSampled:
             "power_max_w": self.power_max_w,
             "grid_intensity_g_per_kwh": self.grid_intensity_g_per_kwh,
             "grid_intensity_source": self.grid_intensity_source,
+            "grid_intensity_kind": self.grid_intensity_kind.value,
             "pue": self.pue,
             "cpu_utilization_pct": self.cpu_utilization_pct,
+            "cpu_steal_pct": self.cpu_steal_pct,
             "memory_used_bytes": self.memory_used_bytes,
             "gpu_utilization_pct": self.gpu_utilization_pct,
             "devices": [item.to_avro() for item in self.devices],
@@ -269,8 +284,10 @@ class HardwareSampled:
             power_max_w=datum["power_max_w"],
             grid_intensity_g_per_kwh=datum["grid_intensity_g_per_kwh"],
             grid_intensity_source=datum["grid_intensity_source"],
+            grid_intensity_kind=GridIntensityKind(datum["grid_intensity_kind"]),
             pue=datum["pue"],
             cpu_utilization_pct=datum["cpu_utilization_pct"],
+            cpu_steal_pct=datum["cpu_steal_pct"],
             memory_used_bytes=datum["memory_used_bytes"],
             gpu_utilization_pct=datum["gpu_utilization_pct"],
             devices=[DeviceReading.from_avro(item) for item in datum["devices"]],
@@ -581,6 +598,12 @@ class StepCompleted:
     """Accuracy as a share of 1."""
     samples: int | None = None
     """Training samples processed by the steps covered."""
+    tokens: int | None = None
+    """Tokens processed by the steps covered."""
+    learning_rate: float | None = None
+    """Learning rate of the step."""
+    gradient_norm: float | None = None
+    """Norm of the gradients of the step, before clipping."""
     steps_covered: int = 1
     """How many steps this event stands for, since one event a second is emitted."""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -612,6 +635,9 @@ class StepCompleted:
             "loss": self.loss,
             "accuracy": self.accuracy,
             "samples": self.samples,
+            "tokens": self.tokens,
+            "learning_rate": self.learning_rate,
+            "gradient_norm": self.gradient_norm,
             "steps_covered": self.steps_covered,
             "metrics": self.metrics,
             "cumulative_energy_kwh": self.cumulative_energy_kwh,
@@ -641,6 +667,9 @@ class StepCompleted:
             loss=datum["loss"],
             accuracy=datum["accuracy"],
             samples=datum["samples"],
+            tokens=datum["tokens"],
+            learning_rate=datum["learning_rate"],
+            gradient_norm=datum["gradient_norm"],
             steps_covered=datum["steps_covered"],
             metrics=datum["metrics"],
             cumulative_energy_kwh=datum["cumulative_energy_kwh"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 import pytest
@@ -31,9 +33,10 @@ def test_a_well_told_run_is_accepted() -> None:
 @given(st.text(max_size=300))
 def test_an_id_is_refused_exactly_for_its_alphabet_and_length(text: str) -> None:
     """1 to 256 characters, none of them '.', '$', '|' or a control character."""
-    bad = not 1 <= len(text) <= 256 or any(c in ".$|\x7f" or c < " " for c in text)
+    bad = not text or any(c in ".$|\x7f" or c < " " for c in text)
+    expected = "too_long" if len(text) > 256 else "invalid_id" if bad else ""
     for name in ("run_id", "source_id"):
-        assert refusal("HardwareSampled", sample(**{name: text}).to_avro()) == ("invalid_id" if bad else "")
+        assert refusal("HardwareSampled", sample(**{name: text}).to_avro()) == expected
 
 
 @given(st.floats(allow_nan=True, allow_infinity=True))
@@ -65,3 +68,51 @@ def test_devices_that_do_not_sum_up_are_refused() -> None:
     fields = sample().to_avro()
     fields["devices"].append(dict(fields["devices"][0]))
     assert refusal("HardwareSampled", fields) == "inconsistent"
+
+
+def _started(**values: Any) -> dict[str, Any]:
+    (event, *_) = run_events("run", samples=1)
+    return {**event.to_avro(), **values}
+
+
+@pytest.mark.parametrize(
+    ("values", "reason", "where"),
+    [
+        ({"user_id": "u" * 256}, "", ""),
+        ({"user_id": "u" * 257}, "too_long", "user_id"),
+        ({"project": "p" * 257}, "too_long", "project"),
+        ({"tags": {"k" * 257: "v"}}, "too_long", "tags, key"),
+        ({"tags": {"k": "v" * 257}}, "too_long", "tags['k']"),
+        ({"tags": {str(n): "" for n in range(100)}}, "", ""),
+        ({"tags": {str(n): "" for n in range(101)}}, "too_many_entries", "tags"),
+        ({"planned_epochs": -1}, "out_of_range", "planned_epochs"),
+    ],
+)
+def test_texts_and_maps_are_bounded(values: dict[str, Any], reason: str, where: str) -> None:
+    """256 characters a text and key, 100 entries a map; what is over is refused, and the detail names the place."""
+    assert refusal("RunStarted", _started(**values)) == reason
+    if reason:
+        with pytest.raises(ContractError, match=re.escape(where)):
+            validate("RunStarted", _started(**values))
+
+
+def test_limits_hold_inside_of_collections() -> None:
+    """A metric must be finite, a flag short, a share at most 1: each by its own path."""
+    step = {**_started(), "cumulative_energy_kwh": 0.0, "metrics": {"ok": 1.0, "bad": math.nan}}
+    with pytest.raises(ContractError, match=re.escape("not_finite: metrics['bad'] is nan")):
+        validate("StepCompleted", step)
+    for change, message in (
+        ({"flags": ["fine", "f" * 257]}, "too_long: devices[0].flags[1]"),
+        ({"share": 1.5}, "out_of_range: devices[0].share is 1.5, not from 0 to 1"),
+    ):
+        fields = sample().to_avro()
+        fields["devices"][0] |= change
+        with pytest.raises(ContractError, match=re.escape(message)):
+            validate("HardwareSampled", fields)
+
+
+def test_a_field_that_a_version_lacks_is_not_asked_for() -> None:
+    """An event of version 1 is judged by what it has."""
+    fields = sample().to_avro()
+    del fields["grid_intensity_kind"], fields["cpu_steal_pct"]
+    assert refusal("HardwareSampled", fields) == ""

@@ -248,3 +248,16 @@ def test_a_missing_file_is_stale(checkout: Path) -> None:
     """A deleted file is no fresh one."""
     (checkout / "libs/common/wattline_common/events.py").unlink()
     assert _run(checkout, "--check").returncode == 1
+
+
+def test_limits_are_found_by_path() -> None:
+    """Declared limits of fields, in records of arrays too; a field without any has no entry."""
+    inner = {
+        "type": "record",
+        "name": "Part",
+        "doc": "A part.",
+        "fields": [{"name": "w", "type": "double", "minimum": 0}],
+    }
+    schema = _record("string", {"type": "array", "items": inner}, maxLength=5)
+    del schema["fields"][1]["maxLength"]
+    assert dict(gen_events.limits(schema)) == {"field_0": {"maxLength": 5}, "field_1[].w": {"minimum": 0}}
