@@ -18,7 +18,7 @@ from wattline_common.errors import IdentityMismatchError
 from wattline_common.events import Event
 from wattline_common.store import SETTLEMENT, Document
 from wattline_streaming.audit import audit
-from wattline_streaming.books import Books, KafkaPosition, RawEvent, Rejection
+from wattline_streaming.books import Books, KafkaPosition, Message, RawEvent, Rejection
 from wattline_streaming.identity import SchemaBook, require_same_cluster
 from wattline_streaming.settle import Settler
 from wattline_streaming.sink import update_window
@@ -49,7 +49,6 @@ class Line:
             database,
             self.topic,
             cluster_id="cluster",
-            topic="training.events",
             settle_delay=DELAY,
             quiet=QUIET,
             now=lambda: self.now,
@@ -119,12 +118,15 @@ def test_replay_duplicates_and_order_end_in_the_same_collections(
 def test_a_rejection_is_kept_once_and_told_once(database: Database[Document]) -> None:
     """A rejected message stands in the store with its bytes, and a replay of its batch tells nobody again."""
     line = Line(database)
-    rejection = Rejection("truncated", "too short", b"k", b"\x00bytes", [("h", b"1")], KafkaPosition(3, 7, START))
+    headers = [("h", b"1"), ("h", None)]
+    rejection = Rejection(Message(b"k", b"\x00bytes", headers, KafkaPosition(3, 7, START)), "truncated", "too short")
     line.books.reject([rejection])
     line.books.reject([rejection])
     (kept,) = database[store.REJECTED_EVENTS].find()
     assert kept["_id"] == "cluster:training.events:3:7"
-    assert (kept["reason"], kept["value"], kept["headers"]) == ("truncated", b"\x00bytes", [{"k": "h", "v": b"1"}])
+    assert (kept["partition"], kept["offset"], kept["append_time"]) == (3, 7, START)
+    assert (kept["reason"], kept["key"], kept["value"]) == ("truncated", b"k", b"\x00bytes")
+    assert kept["headers"] == [{"k": "h", "v": b"1"}, {"k": "h", "v": None}]
     assert line.topic.sent == [rejection]
 
 

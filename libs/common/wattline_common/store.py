@@ -23,15 +23,19 @@ __all__ = [
     "REJECTED_EVENTS",
     "SCHEMAS",
     "SETTLEMENT",
+    "STREAMING",
     "TRAINING_METRICS",
     "TRAINING_RUN_SUMMARY",
     "WINDOW_LENGTH_S",
     "Aggregate",
     "DirtyWindow",
     "Document",
+    "LedgerRows",
+    "RegistryHealth",
     "RejectedEvent",
     "RunSummary",
     "SourceSummary",
+    "StreamingHealth",
     "WindowDocument",
     "as_map",
     "as_pairs",
@@ -52,6 +56,7 @@ REJECTED_EVENTS = "rejected_events"
 DIRTY_WINDOWS = "dirty_windows"
 SCHEMAS = "schemas"
 PIPELINE_HEALTH = "pipeline_health"
+STREAMING = "streaming"  # the stream's document there
 
 WINDOW_LENGTH_S = 60
 SETTLEMENT = 2**40  # a window's revision = settlement * SETTLEMENT + events
@@ -180,16 +185,47 @@ class DirtyWindow(TypedDict):
 
 
 class RejectedEvent(TypedDict):
-    """A document of rejected_events; `_id` is cluster:topic:partition:offset."""
+    """A document of rejected_events: a message as it came; `_id` is cluster:topic:partition:offset."""
 
     _id: str
     reason: str
     detail: str
     key: bytes | None
     value: bytes | None
-    headers: list[Document]
+    headers: list[Document]  # {k, v} in their order; a key may come twice, a value may be null
+    partition: int
+    offset: int
     append_time: datetime.datetime
     rejected_at: datetime.datetime
+
+
+class LedgerRows(TypedDict):
+    """First-seen good events that the stream has counted, and how many of them Spark could not decode by itself yet."""
+
+    rows_booked: int
+    rows_filled: int  # of a schema registered while the stream ran: decoded in Python until its next start
+    filled_share: float  # rows_filled / rows_booked
+
+
+class RegistryHealth(TypedDict):
+    """What the stream's last look at the registry found."""
+
+    problem: str | None  # what is wrong, and what to do
+    checked_at: datetime.datetime
+
+
+class StreamingHealth(TypedDict, total=False):
+    """The document `streaming` of pipeline_health: how the stream does."""
+
+    _id: str
+    batch_id: int
+    batch_at: datetime.datetime
+    batch_s: float
+    windows_written: int
+    windows_folded_anew: int
+    previous_batch: Document | None  # input_rows, duration_ms by part
+    ledger: LedgerRows
+    registry: RegistryHealth
 
 
 def connect(mongodb_uri: str, *, timeout_ms: int = 10_000) -> Database[Document]:

@@ -1,9 +1,10 @@
-"""`python -m wattline_streaming [run|audit]`: the only place of the service that knows concrete classes."""
+"""`python -m wattline_streaming [command]`: the only place of the service that knows concrete classes."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import fcntl
 import json
 import logging
@@ -20,9 +21,12 @@ from wattline_common.errors import ConfigurationError, StopError, UnavailableErr
 from wattline_common.events import WindowAggregated
 from wattline_common.registry import Registry
 from wattline_common.store import Document
+from wattline_streaming.acceptance import Acceptance
 from wattline_streaming.audit import Audit, audit
-from wattline_streaming.identity import SchemaBook, require_same_cluster
+from wattline_streaming.identity import SchemaBook, require_same_cluster, require_stores_cluster
+from wattline_streaming.replay import Replay
 from wattline_streaming.settings import StreamingSettings, export_for_spark
+from wattline_streaming.watch import RegistryWatch
 
 _LOG = logging.getLogger("wattline_streaming")
 _DESCRIPTION = """\
@@ -33,6 +37,27 @@ stop it between batches. It needs Kafka (KAFKA_BOOTSTRAP_SERVERS), a Schema Regi
 (MONGODB_URI), Java (JAVA_HOME) and Spark's Kafka and Avro jars (WATTLINE_SPARK_JARS).
 
 audit compares the three collections with the raw events and exits with 1 on any difference.
+
+replay-rejected re-submits rejected events that would be accepted now.
+"""
+_REPLAY_DESCRIPTION = """\
+Re-submits what was rejected once and would be accepted now: because its schema has been registered since, its time has
+come, or a newer Wattline understands it.
+
+Each message in rejected_events is judged by the same code as in the stream. What would be accepted goes back to
+training.events with its own key, value and headers and one more header, wattline.replayed, that names its old place;
+once Kafka has acknowledged it, it is removed from rejected_events. The rest stays, and is counted by reason.
+
+It needs Kafka, the Schema Registry and the store; the stream may run or not. It may be interrupted (Ctrl-C ends after
+the batch under way) and run again at any time: an event that comes twice counts once.
+"""
+_REPLAY_EPILOG = """\
+examples:
+  python -m wattline_streaming replay-rejected --dry-run
+  python -m wattline_streaming replay-rejected --reason unknown_schema_id --reason foreign_subject
+
+exit code: 0 nothing of it is refused any longer; 1 some still is; 2 a setting or a server is wrong;
+128 + signal when interrupted.
 """
 
 
@@ -55,13 +80,28 @@ def main() -> int:
         dest="form",
         help="print the collections' counts and, per run, what was expected; a missing event fails it, too",
     )
+    replaying = commands.add_parser(
+        "replay-rejected",
+        help="re-submit rejected events that would be accepted now",
+        description=_REPLAY_DESCRIPTION,
+        epilog=_REPLAY_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    replaying.add_argument(
+        "--reason", action="append", default=[], help="only what was rejected for this reason; may be given again"
+    )
+    replaying.add_argument("--dry-run", action="store_true", help="judge and count only, change nothing")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for chatty in ("py4j", "httpx2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         settings = StreamingSettings.from_environment()
-        return _audit(settings, arguments.form or Audit.as_text) if arguments.command == "audit" else _run(settings)
+        if arguments.command == "audit":
+            return _audit(settings, arguments.form or Audit.as_text)
+        if arguments.command == "replay-rejected":
+            return _replay(settings, frozenset(arguments.reason), dry_run=arguments.dry_run)
+        return _run(settings)
     except WattlineError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 2
@@ -91,6 +131,9 @@ def _run(settings: StreamingSettings) -> int:
         sink = WindowWriter(database, producer, registry.schema_id(WindowAggregated)).write
         spark = spark_session(settings)
         signal.signal(signal.SIGINT, lambda *_: stop.set())  # Spark has put its own in its place
+        watch = _watch(settings, database)
+        watching = threading.Thread(target=watch.run, args=(stop,), name="registry-watch", daemon=True)
+        watching.start()
         job = Job(
             settings,
             spark=spark,
@@ -103,8 +146,19 @@ def _run(settings: StreamingSettings) -> int:
         _LOG.info("streaming %s into %s", kafka.TRAINING_EVENTS, store.DATABASE)
         job.run(stop)
         spark.stop()
+    if watch.stopped_by is not None:
+        raise watch.stopped_by
     _LOG.info("stopped between batches")
     return 0
+
+
+def _watch(settings: StreamingSettings, database: Database[Document]) -> RegistryWatch:
+    def check() -> None:
+        registry = Registry(settings.endpoints.schema_registry_url)  # a new one: it remembers nothing
+        registry.require_subjects()
+        SchemaBook(database, registry.schema_text).verify()
+
+    return RegistryWatch(check, database[store.PIPELINE_HEALTH], settings.registry_watch_interval_s)
 
 
 def _prepare(
@@ -152,6 +206,30 @@ def _audit(settings: StreamingSettings, form: Callable[[Audit], str]) -> int:
     sys.stdout.write(form(found) + "\n")
     complete = form is not Audit.as_counts or not any(run.missing_events for run in found.runs)
     return 0 if found.clean and complete else 1
+
+
+def _replay(settings: StreamingSettings, reasons: frozenset[str], *, dry_run: bool) -> int:
+    servers = settings.endpoints.kafka_bootstrap_servers
+    database = store.connect(settings.endpoints.mongodb_uri)
+    require_stores_cluster(database, kafka.cluster_id(servers))
+    acceptance = Acceptance(
+        SchemaBook(database, Registry(settings.endpoints.schema_registry_url).schema_text),
+        future_tolerance=datetime.timedelta(seconds=settings.future_tolerance_s),
+    )
+    replay = Replay(database, kafka.producer(servers), acceptance, now=lambda: datetime.datetime.now(datetime.UTC))
+    interrupted: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda caught, _: interrupted.append(caught))
+    try:
+        for report in replay.run(reasons, dry_run=dry_run):
+            _LOG.info("%d looked at", report.replayed.total() + report.refused.total())
+            if interrupted:
+                break
+    finally:
+        sys.stdout.write(replay.report.as_text(dry_run=dry_run) + "\n")
+    if interrupted:
+        return 128 + interrupted[0]
+    return 1 if replay.report.refused else 0
 
 
 def _as_json(found: Audit) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,10 +14,11 @@ from pymongo.errors import BulkWriteError, PyMongoError
 
 from wattline_common import store
 from wattline_common.errors import StoreUnavailableError
-from wattline_common.store import Document
+from wattline_common.kafka import TRAINING_EVENTS
+from wattline_common.store import Document, RejectedEvent
 from wattline_streaming.summary import nested, own_fields, source_updates
 
-__all__ = ["Books", "KafkaPosition", "RawEvent", "RejectedTopic", "Rejection"]
+__all__ = ["Books", "KafkaPosition", "Message", "RawEvent", "RejectedTopic", "Rejection", "origin"]
 
 _DUPLICATE_KEY = 11000
 
@@ -29,6 +30,16 @@ class KafkaPosition:
     partition: int
     offset: int
     append_time: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of training.events as it came."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    position: KafkaPosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +57,16 @@ class RawEvent:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A message that could not be accepted, as it came, and why."""
+    """A message that could not be accepted, and why."""
 
+    message: Message
     reason: str
     detail: str
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
-    position: KafkaPosition
+
+
+def origin(position: KafkaPosition) -> str:
+    """Return the place of a message as headers and people name it: topic:partition:offset."""
+    return f"{TRAINING_EVENTS}:{position.partition}:{position.offset}"
 
 
 class RejectedTopic(Protocol):
@@ -72,14 +85,13 @@ class Books:
         rejected_topic: RejectedTopic,
         *,
         cluster_id: str,
-        topic: str,
         settle_delay: datetime.timedelta,
         quiet: datetime.timedelta,
         now: Callable[[], datetime.datetime],
     ) -> None:
         self._database = database
         self._rejected_topic = rejected_topic
-        self._prefix = f"{cluster_id}:{topic}"
+        self._cluster_id = cluster_id
         self._settle_delay = settle_delay
         self._quiet = quiet
         self._now = now
@@ -102,7 +114,7 @@ class Books:
 
     def reject(self, rejections: list[Rejection]) -> None:
         """Keep rejected messages aside, in the store and on the rejected topic (there at least once)."""
-        by_id = {self._rejection_id(rejection.position): rejection for rejection in rejections}
+        by_id = {self._rejection_id(rejection.message.position): rejection for rejection in rejections}
         if not by_id:
             return
         collection = self._database[store.REJECTED_EVENTS]
@@ -154,22 +166,25 @@ class Books:
         collection.bulk_write(own, ordered=False)
 
     def _rejection_id(self, position: KafkaPosition) -> str:
-        return f"{self._prefix}:{position.partition}:{position.offset}"
+        return f"{self._cluster_id}:{origin(position)}"
 
-    def _rejected_document(self, key: str, rejection: Rejection) -> Document:
+    def _rejected_document(self, key: str, rejection: Rejection) -> RejectedEvent:
+        message = rejection.message
         return {
             "_id": key,
             "reason": rejection.reason,
             "detail": rejection.detail,
-            "key": rejection.key,
-            "value": rejection.value,
-            "headers": [{"k": name, "v": value} for name, value in rejection.headers],
-            "append_time": rejection.position.append_time,
+            "key": message.key,
+            "value": message.value,
+            "headers": [{"k": name, "v": value} for name, value in message.headers],
+            "partition": message.position.partition,
+            "offset": message.position.offset,
+            "append_time": message.position.append_time,
             "rejected_at": self._now(),
         }
 
 
-def _insert_new(collection: Any, documents: list[Document]) -> list[str]:  # noqa: ANN401  # a pymongo Collection
+def _insert_new(collection: Any, documents: Sequence[Mapping[str, Any]]) -> list[str]:  # noqa: ANN401  # a pymongo Collection
     """Insert documents; return the ids of those that were there before or stood twice in the list."""
     try:
         collection.insert_many(documents, ordered=False)

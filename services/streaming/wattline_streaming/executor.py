@@ -10,10 +10,10 @@ import pyarrow as pa
 from confluent_kafka import KafkaException, Producer
 
 from wattline_common import kafka, store
-from wattline_common.codec import Decoder
 from wattline_common.errors import BrokerUnavailableError
 from wattline_common.registry import Registry
-from wattline_streaming.books import Books, Rejection
+from wattline_streaming.acceptance import Acceptance
+from wattline_streaming.books import Books, Rejection, origin
 from wattline_streaming.identity import SchemaBook
 from wattline_streaming.ledger import Ledger
 from wattline_streaming.settings import StreamingSettings
@@ -23,26 +23,34 @@ __all__ = ["book"]
 _FLUSH_S = 30.0
 
 
-def book(settings: StreamingSettings, cluster_id: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Book the batches of one task and yield the typed columns of their first-seen good events."""
-    return _ledger(settings, cluster_id).run(batches)
+def book(
+    settings: StreamingSettings,
+    cluster_id: str,
+    branches: tuple[tuple[int, str], ...],
+    batches: Iterator[pa.RecordBatch],
+) -> Iterator[pa.RecordBatch]:
+    """Book the batches of one task and yield the typed columns of their first-seen good events.
+
+    ``branches`` are id and schema of each branch of `decode` in this query.
+    """
+    return _ledger(settings, cluster_id, branches).run(batches)
 
 
-@functools.cache
-def _ledger(settings: StreamingSettings, cluster_id: str) -> Ledger:
+@functools.lru_cache(maxsize=1)
+def _ledger(settings: StreamingSettings, cluster_id: str, branches: tuple[tuple[int, str], ...]) -> Ledger:
     endpoints = settings.endpoints
     database = store.connect(endpoints.mongodb_uri)
     books = Books(
         database,
         _RejectedTopic(endpoints.kafka_bootstrap_servers),
         cluster_id=cluster_id,
-        topic=kafka.TRAINING_EVENTS,
         settle_delay=datetime.timedelta(seconds=settings.settle_delay_s),
         quiet=datetime.timedelta(seconds=settings.settle_interval_s),
         now=lambda: datetime.datetime.now(datetime.UTC),
     )
-    decoder = Decoder(SchemaBook(database, Registry(endpoints.schema_registry_url).schema_text))
-    return Ledger(decoder, books, datetime.timedelta(seconds=settings.future_tolerance_s))
+    schemas = SchemaBook(database, Registry(endpoints.schema_registry_url).schema_text)
+    tolerance = datetime.timedelta(seconds=settings.future_tolerance_s)
+    return Ledger(Acceptance(schemas, future_tolerance=tolerance, branches=dict(branches)), books)
 
 
 class _RejectedTopic:
@@ -58,15 +66,15 @@ class _RejectedTopic:
     def send(self, rejections: Iterable[Rejection]) -> None:
         errors: list[str] = []
         for rejection in rejections:
-            place = rejection.position
-            origin = f"{kafka.TRAINING_EVENTS}:{place.partition}:{place.offset}"
-            ours = [("wattline.reason", rejection.reason.encode()), ("wattline.origin", origin.encode())]
+            message = rejection.message
+            place = origin(message.position)
+            ours = [("wattline.reason", rejection.reason.encode()), ("wattline.origin", place.encode())]
             try:
                 self._producer.produce(
                     kafka.TRAINING_EVENTS_REJECTED,
-                    key=rejection.key,
-                    value=rejection.value,
-                    headers=[*rejection.headers, *ours],
+                    key=message.key,
+                    value=message.value,
+                    headers=[*message.headers, *ours],
                     on_delivery=lambda error, _: errors.append(str(error)) if error else None,
                 )
             except (KafkaException, BufferError) as error:

@@ -10,17 +10,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pymongo.collection import Collection
+from pymongo.errors import PyMongoError
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming.listener import StreamingQueryProgress
 from pyspark.sql.streaming.query import StreamingQuery
 
 from wattline_common.errors import StopError, UnavailableError, WattlineError
 from wattline_common.kafka import TRAINING_EVENTS
-from wattline_common.store import Document
+from wattline_common.store import STREAMING, Document, StreamingHealth
 from wattline_streaming import executor
 from wattline_streaming.decode import decode
+from wattline_streaming.filled import FilledRows, observed
 from wattline_streaming.settings import StreamingSettings
 from wattline_streaming.settle import Settler, WindowSink
-from wattline_streaming.typed import SPARK_DDL
+from wattline_streaming.typed import BOOKED_DDL
 from wattline_streaming.windows import fold
 
 __all__ = ["Job", "spark_session"]
@@ -57,6 +60,9 @@ def spark_session(settings: StreamingSettings) -> SparkSession:
         "spark.sql.streaming.checkpointFileManagerClass": (
             "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
         ),
+        "spark.sql.streaming.noDataProgressEventInterval": str(
+            24 * 3600 * 1000
+        ),  # the last progress is the last batch's
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
     }
@@ -89,6 +95,7 @@ class Job:
         self._sink = sink
         self._settler = settler
         self._health = health
+        self._filled = FilledRows(health)
         self._busy = threading.Lock()  # the ledger and the settler never run at the same time
         self._failures = 0
         self._query: StreamingQuery | None = None
@@ -105,6 +112,8 @@ class Job:
                     pass
                 if stop.is_set():
                     self._drain(query)
+                self._filled.note(query.lastProgress)
+                if stop.is_set():
                     break
                 problem = str(query.exception()).partition(_PLAN)[0]
             except WattlineError as error:
@@ -113,8 +122,10 @@ class Job:
         settling.join(_DRAIN_S)
 
     def _start(self) -> StreamingQuery:
-        rows = decode(self._source(), self._writers())
-        booked = rows.mapInArrow(functools.partial(executor.book, self._settings, self._cluster_id), SPARK_DDL)
+        writers = self._writers()
+        branches = tuple(sorted(writers.items()))  # the ledger tells by them what the JVM ought to have read
+        book = functools.partial(executor.book, self._settings, self._cluster_id, branches)
+        booked = observed(decode(self._source(), writers).mapInArrow(book, BOOKED_DDL))
         folded = fold(booked, watermark_s=self._settings.watermark_s)
         return (
             folded.writeStream.outputMode("update")
@@ -141,21 +152,26 @@ class Job:
             self._sink(rows, {})
             settled = self._settle()
             self._failures = 0
-            facts = {
+            before = self._last_progress()
+            self._filled.note(before)
+            facts: StreamingHealth = {
                 "batch_id": batch_id,
-                "previous_batch": self._durations_ms(),
+                "previous_batch": _durations_ms(before),
                 "batch_at": _now(),
                 "batch_s": (_now() - started).total_seconds(),
                 "windows_written": len(rows),
                 "windows_folded_anew": settled,
             }
-            self._health.update_one({"_id": "streaming"}, {"$set": facts}, upsert=True)
+            self._tell(facts)
 
     def _settle_when_idle(self, stop: threading.Event) -> None:
         while not stop.wait(self._settings.settle_interval_s):
             if self._busy.acquire(blocking=False):
                 try:
                     self._settle()
+                    self._filled.note(self._last_progress())
+                except Exception:  # noqa: BLE001  # Spark may be going down; settling must not end with it
+                    _LOG.exception("the progress of the last batch is not known")
                 finally:
                     self._busy.release()
 
@@ -169,12 +185,15 @@ class Job:
             _LOG.exception("settling failed; the next step tries again")
         return 0
 
-    def _durations_ms(self) -> Document | None:
-        """Return what Spark says of the batch before: rows, and milliseconds by part."""
-        progress = self._query.lastProgress if self._query is not None else None
-        if progress is None:
-            return None
-        return {"input_rows": progress.numInputRows, "duration_ms": dict(progress.durationMs)}
+    def _last_progress(self) -> StreamingQueryProgress | None:
+        return self._query.lastProgress if self._query is not None else None
+
+    def _tell(self, facts: StreamingHealth) -> None:
+        """Write how the stream does; that is no reason to repeat a batch."""
+        try:
+            self._health.update_one({"_id": STREAMING}, {"$set": facts}, upsert=True)
+        except PyMongoError as error:
+            _LOG.warning("the stream's health is not in the store: %s", error)
 
     def _drain(self, query: StreamingQuery) -> None:
         """Stop the query after the batch under way, so that a restart has nothing to repeat."""
@@ -200,6 +219,11 @@ class Job:
         wait_s = min(2.0 ** (self._failures - 1), _LONGEST_WAIT_S)
         _LOG.warning("the query stopped (%d in a row), next try in %.0f s: %s", self._failures, wait_s, problem)
         stop.wait(wait_s)
+
+
+def _durations_ms(progress: StreamingQueryProgress | None) -> Document | None:
+    """Return what Spark says of a batch: rows, and milliseconds by part."""
+    return progress and {"input_rows": progress.numInputRows, "duration_ms": dict(progress.durationMs)}
 
 
 def _names(problem: str, kind: type[WattlineError]) -> bool:

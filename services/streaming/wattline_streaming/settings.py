@@ -36,6 +36,7 @@ class StreamingSettings:
     settle_delay_s: float = 30.0
     settle_interval_s: float = 5.0
     future_tolerance_s: float = 300.0
+    registry_watch_interval_s: float = 15.0
 
     @classmethod
     def from_environment(cls, environment: Environment | None = None) -> StreamingSettings:
@@ -57,4 +58,7 @@ class StreamingSettings:
             settle_delay_s=env.number("WATTLINE_SETTLE_DELAY_S", cls.settle_delay_s),
             settle_interval_s=env.number("WATTLINE_SETTLE_INTERVAL_S", cls.settle_interval_s, at_least=0.1),
             future_tolerance_s=env.number("WATTLINE_FUTURE_TOLERANCE_S", cls.future_tolerance_s),
+            registry_watch_interval_s=env.number(
+                "WATTLINE_REGISTRY_WATCH_INTERVAL_S", cls.registry_watch_interval_s, at_least=0.1
+            ),
         )

@@ -17,7 +17,16 @@ from wattline_common.events import DeviceKind
 from wattline_common.kafka import TRAINING_EVENTS
 from wattline_common.registry import subjects
 
-__all__ = ["ARROW_SCHEMA", "CONTEXT", "ENERGY_BY_KIND", "READER_SCHEMA", "SPARK_DDL", "typed_row"]
+__all__ = [
+    "ARROW_SCHEMA",
+    "BOOKED_DDL",
+    "BOOKED_SCHEMA",
+    "CONTEXT",
+    "ENERGY_BY_KIND",
+    "FILLED",
+    "READER_SCHEMA",
+    "typed_row",
+]
 
 CONTEXT = ("user_id", "model_name", "dataset_name", "framework", "environment", "region_iso", "project")
 ENERGY_BY_KIND = {f"energy_{kind.lower()}_kwh": kind.value for kind in DeviceKind}
@@ -40,8 +49,10 @@ ARROW_SCHEMA = pa.schema(
     + [(name, pa.string()) for name in CONTEXT]
     + [(name, pa.float64()) for name in (*_NUMBERS, *ENERGY_BY_KIND)]
 )
+FILLED = "filled"  # the ledger had to fill the row: its schema id was registered while running
+BOOKED_SCHEMA = ARROW_SCHEMA.append(pa.field(FILLED, pa.bool_()))
 _DDL = {pa.string(): "string", pa.bool_(): "boolean", pa.float64(): "double"}
-SPARK_DDL = ", ".join(f"{field.name} {_DDL.get(field.type, 'timestamp')}" for field in ARROW_SCHEMA)
+BOOKED_DDL = ", ".join(f"{field.name} {_DDL.get(field.type, 'timestamp')}" for field in BOOKED_SCHEMA)
 
 
 def _reader_schema() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import pyarrow as pa
@@ -12,11 +13,12 @@ import pytest
 from tests.events import START, run_events, sample
 from wattline_common.codec import Decoder, encode_body, frame
 from wattline_common.errors import ContractError, RegistryUnavailableError
-from wattline_common.events import EVENT_TYPES, Event, WindowAggregated
+from wattline_common.events import EVENT_TYPES, Event, HardwareSampled, WindowAggregated
 from wattline_common.schemas import VERSIONS
+from wattline_streaming.acceptance import Acceptance, refused_by_jvm
 from wattline_streaming.books import Books, KafkaPosition, RawEvent, Rejection
 from wattline_streaming.ledger import Ledger
-from wattline_streaming.typed import ARROW_SCHEMA, typed_row
+from wattline_streaming.typed import ARROW_SCHEMA, BOOKED_SCHEMA, FILLED, typed_row
 
 IDS = {kind: number for number, kind in enumerate(EVENT_TYPES.values(), start=1)}
 ENVELOPE = pa.schema(
@@ -61,6 +63,8 @@ def schema_text(schema_id: int) -> str:
         return json.dumps({"type": "record", "name": "Other", "namespace": "elsewhere", "fields": []})
     if schema_id == 100:
         raise RegistryUnavailableError("away")
+    if schema_id == 101:
+        raise ContractError("foreign_subject", "under elsewhere-Other")
     raise ContractError("unknown_schema_id", str(schema_id))
 
 
@@ -69,19 +73,31 @@ def message(event: Event) -> bytes:
     return frame(IDS[type(event)], encode_body(event))
 
 
-def run(values: list[bytes | None], *, decoded: bool = False) -> tuple[ListBooks, list[dict[str, Any]]]:
-    """Return what the ledger booked and passed on, for values at offsets 0, 1, ...; typed only when decoded."""
-    books = ListBooks()
-    ledger = Ledger(Decoder(schema_text), cast(Books, books), datetime.timedelta(minutes=5))
+def ledger_of(
+    books: ListBooks, schemas: Callable[[int], str] = schema_text, branches: Mapping[int, str] | None = None
+) -> Ledger:
+    """Return a ledger that writes to the lists."""
+    tolerance = datetime.timedelta(minutes=5)
+    return Ledger(Acceptance(schemas, future_tolerance=tolerance, branches=branches), cast(Books, books))
+
+
+def batch_of(values: Sequence[bytes | None], *, decoded: bool = False, first: int = 0) -> pa.RecordBatch:
+    """Return the values at offsets from the first on, as `decode` hands them over; typed only when decoded."""
+    decoder = Decoder(schema_text)
     rows = [
         {"key": b"k", "value": value, "headers": [{"key": "h", "value": b"v"}], "partition": 0, "offset": offset}
         | {"timestamp": START + datetime.timedelta(minutes=1)}
-        | (typed_row(ledger.decoder.datum(value).fields) if decoded else {})
-        for offset, value in enumerate(values)
+        | (typed_row(decoder.datum(value).fields) if decoded else {})
+        for offset, value in enumerate(values, start=first)
     ]
-    batch = pa.RecordBatch.from_pylist(rows, schema=ENVELOPE)
-    passed = [row for out in ledger.run(iter([batch])) for row in out.to_pylist()]
-    return books, passed
+    return pa.RecordBatch.from_pylist(rows, schema=ENVELOPE)
+
+
+def run(values: list[bytes | None], *, decoded: bool = False) -> tuple[ListBooks, list[dict[str, Any]]]:
+    """Return what a ledger booked and passed on of the values."""
+    books = ListBooks()
+    batches = ledger_of(books).run(iter([batch_of(values, decoded=decoded)]))
+    return books, [row for out in batches for row in out.to_pylist()]
 
 
 @pytest.mark.parametrize("decoded", [True, False])
@@ -90,8 +106,23 @@ def test_good_events_pass_with_their_typed_columns(decoded: bool) -> None:
     events = run_events("run", samples=3)
     books, passed = run([message(event) for event in events], decoded=decoded)
     assert len(books.events) == len(passed) == len(events)
-    expected = [typed_row(event.to_avro()) for event in events]
-    assert [dict(row) for row in passed] == [{name: row.get(name) for name in ARROW_SCHEMA.names} for row in expected]
+    expected = [typed_row(event.to_avro()) | {FILLED: not decoded} for event in events]
+    assert [dict(row) for row in passed] == [{name: row.get(name) for name in BOOKED_SCHEMA.names} for row in expected]
+
+
+def test_rows_of_old_and_new_schemas_in_one_batch_keep_their_order() -> None:
+    """Only the row that nobody typed is filled, and every row stays beside its event."""
+    events = [sample(seq=seq, energy_kwh=float(seq)) for seq in range(1, 5)]
+    typed, untyped = ([message(event) for event in events[:2]], [message(event) for event in events[2:]])
+    rows = [*batch_of(typed, decoded=True).to_pylist(), *batch_of(untyped, first=2).to_pylist()]
+    batch = pa.RecordBatch.from_pylist([rows[2], rows[0], rows[3], rows[1]], schema=ENVELOPE)
+    (out,) = ledger_of(ListBooks()).run(iter([batch]))
+    assert [(row["energy_kwh"], row[FILLED]) for row in out.to_pylist()] == [
+        (3.0, True),
+        (1.0, False),
+        (4.0, True),
+        (2.0, False),
+    ]
 
 
 def test_a_true_duplicate_is_not_passed_on() -> None:
@@ -115,6 +146,7 @@ WINDOW = WindowAggregated(run_id="r", source_id="s", seq=0, timestamp=START, **Z
         (b"\x01" + message(sample())[1:], "wrong_magic_byte"),
         (frame(77, b""), "unknown_schema_id"),
         (frame(99, b""), "foreign_schema"),
+        (frame(101, b""), "foreign_subject"),
         (message(WINDOW), "foreign_schema"),
         (message(sample())[:-9], "truncated"),
         (message(sample()) + b"x", "trailing_bytes"),
@@ -133,7 +165,7 @@ def test_a_bad_message_is_rejected_with_its_reason(value: bytes | None, reason: 
     """What cannot be accepted is kept as it came, with reason and place, and the good ones beside it pass."""
     books, passed = run([message(sample(seq=1)), value, message(sample(seq=2))])
     assert [rejection.reason for rejection in books.rejections] == [reason]
-    kept = books.rejections[0]
+    kept = books.rejections[0].message
     assert (kept.key, kept.value, kept.headers) == (b"k", value, [("h", b"v")])
     assert (kept.position.partition, kept.position.offset) == (0, 1)
     assert len(books.events) == len(passed) == 2
@@ -145,6 +177,66 @@ def test_a_registry_that_is_away_rejects_nothing() -> None:
         run([frame(100, b"")])
 
 
+@pytest.mark.parametrize("schema_id", [77, 99, 101])
+def test_a_refused_id_is_asked_for_once_a_batch(schema_id: int) -> None:
+    """A flood of messages of an unknown or foreign id costs one question a batch; the next batch asks anew."""
+    asked: list[int] = []
+
+    def schemas(number: int) -> str:
+        asked.append(number)
+        return schema_text(number)
+
+    books = ListBooks()
+    ledger = ledger_of(books, schemas)
+    for first in (0, 50):
+        list(ledger.run(iter([batch_of([frame(schema_id, b"body")] * 50, first=first)])))
+        assert asked == [schema_id] * (first // 50 + 1)
+    assert len(books.rejections) == 100
+    assert len({(rejection.reason, rejection.detail) for rejection in books.rejections}) == 1
+
+
+def test_an_id_that_is_registered_after_a_refusal_is_accepted_in_the_next_batch() -> None:
+    """What was unknown a batch ago is known as soon as the registry knows it."""
+    known: dict[int, str] = {}
+
+    def schemas(number: int) -> str:
+        if number not in known:
+            raise ContractError("unknown_schema_id", str(number))
+        return known[number]
+
+    books = ListBooks()
+    ledger = ledger_of(books, schemas)
+    list(ledger.run(iter([batch_of([message(sample(seq=1))])])))
+    known.update({number: VERSIONS[kind.AVRO_NAME][-1] for kind, number in IDS.items()})
+    list(ledger.run(iter([batch_of([message(sample(seq=2))], first=1)])))
+    assert [rejection.reason for rejection in books.rejections] == ["unknown_schema_id"]
+    assert [event.fields["seq"] for event in books.events.values()] == [2]
+
+
+def test_what_the_jvm_refuses_is_rejected_though_python_reads_it() -> None:
+    """A row of a from_avro branch without columns is no new schema: it is undecodable, and never filled."""
+    branches = {IDS[HardwareSampled]: VERSIONS[HardwareSampled.AVRO_NAME][-1]}
+    books = ListBooks()
+    events = [sample(seq=1), *run_events("new", samples=0)]
+    (out,) = ledger_of(books, branches=branches).run(iter([batch_of([message(event) for event in events])]))
+    assert [(rejection.reason, refused_by_jvm(rejection.detail)) for rejection in books.rejections] == [
+        ("undecodable", True)
+    ]
+    assert [(row["run_id"], row[FILLED]) for row in out.to_pylist()] == [("new", True)] * 2
+
+
+def test_events_of_the_branches_need_no_registry() -> None:
+    """The schemas that the query started with are not asked for, so its events pass while the registry is away."""
+
+    def away(number: int) -> str:
+        raise RegistryUnavailableError(str(number))
+
+    branches = {IDS[HardwareSampled]: VERSIONS[HardwareSampled.AVRO_NAME][-1]}
+    books = ListBooks()
+    list(ledger_of(books, away, branches).run(iter([batch_of([message(sample())], decoded=True)])))
+    assert len(books.events) == 1
+
+
 def test_a_row_that_breaks_our_code_is_set_aside_with_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of our own on one row is kept as internal_error, and the rows beside it pass."""
 
@@ -152,7 +244,7 @@ def test_a_row_that_breaks_our_code_is_set_aside_with_its_trace(monkeypatch: pyt
         if fields["seq"] == 2:
             raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr("wattline_streaming.ledger.validate", break_on_two)
+    monkeypatch.setattr("wattline_streaming.acceptance.validate", break_on_two)
     books, passed = run([message(sample(seq=seq)) for seq in (1, 2, 3)])
     assert [rejection.reason for rejection in books.rejections] == ["internal_error"]
     assert "ZeroDivisionError" in books.rejections[0].detail

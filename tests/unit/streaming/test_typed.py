@@ -8,13 +8,13 @@ import fastavro
 
 from tests.events import sample
 from wattline_common.events import EVENT_TYPES, WindowAggregated
-from wattline_streaming.typed import ARROW_SCHEMA, READER_SCHEMA, SPARK_DDL, typed_row
+from wattline_streaming.typed import BOOKED_DDL, BOOKED_SCHEMA, READER_SCHEMA, typed_row
 
 
 def test_sparks_and_arrows_notation_name_the_same_columns() -> None:
     """The DDL that Spark is told and the Arrow schema that the ledger yields agree in names and order."""
     spark = {"string": "string", "bool": "boolean", "double": "double", "timestamp[us, tz=UTC]": "timestamp"}
-    assert ", ".join(f"{field.name} {spark[str(field.type)]}" for field in ARROW_SCHEMA) == SPARK_DDL
+    assert ", ".join(f"{field.name} {spark[str(field.type)]}" for field in BOOKED_SCHEMA) == BOOKED_DDL
 
 
 def test_the_reader_schema_stands_for_every_record_of_the_topic() -> None:

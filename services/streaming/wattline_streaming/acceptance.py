@@ -1,0 +1,103 @@
+"""What is accepted, and why not: one judgement, for the stream and for a replay of what it once refused."""
+
+from __future__ import annotations
+
+import datetime
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from wattline_common.codec import Datum, Decoder, unframe
+from wattline_common.errors import ContractError, StopError, UnavailableError
+from wattline_common.events import WindowAggregated
+from wattline_common.store import event_id, window_id, window_start_us
+from wattline_common.validate import validate
+from wattline_streaming.books import Message, RawEvent, Rejection
+
+__all__ = ["Acceptance", "refused_by_jvm"]
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MICROSECOND = datetime.timedelta(microseconds=1)
+# Reasons that lie in the schema id alone: whatever else carries it is refused, too.
+_OF_THE_ID = frozenset({"unknown_schema_id", "foreign_subject", "foreign_schema"})
+_REFUSED_BY_JVM = "the JVM's Avro decoder refuses it, so no window could count it"
+
+
+class Acceptance:
+    """Judges messages.
+
+    ``branches`` are the schemas that `decode` reads in the JVM, by id; for any other id ``schema_text`` is asked.
+    """
+
+    def __init__(
+        self,
+        schema_text: Callable[[int], str],
+        *,
+        future_tolerance: datetime.timedelta,
+        branches: Mapping[int, str] | None = None,
+    ) -> None:
+        self._branches = dict(branches or {})
+        # A branch's schema was checked when the query started, so its events need no registry from then on.
+        self._decoder = Decoder(lambda schema_id: self._branches.get(schema_id) or schema_text(schema_id))
+        self._future_tolerance = future_tolerance
+
+    def judge(
+        self, messages: Iterable[Message], *, unread: frozenset[int] = frozenset()
+    ) -> Iterator[RawEvent | Rejection]:
+        """Yield each message's event, or why it is refused; ``unread`` are the indexes of those `decode` gave null.
+
+        An id that is refused is asked for once a call: its producer registers before it produces, so asking after
+        the messages were read is exact. What is no message's fault (`UnavailableError`, `StopError`) passes through.
+        """
+        refused: dict[int, ContractError] = {}
+        for index, message in enumerate(messages):
+            try:
+                yield self._accept(message, unread=index in unread, refused=refused)
+            except ContractError as error:
+                yield Rejection(message, error.reason, error.detail)
+            except (UnavailableError, StopError):
+                raise
+            except Exception:  # noqa: BLE001  # a message that breaks our own code must not stop all others
+                yield Rejection(message, "internal_error", traceback.format_exc(limit=8))
+
+    def _accept(self, message: Message, *, unread: bool, refused: dict[int, ContractError]) -> RawEvent:
+        datum = self._datum(message, refused)
+        if datum.record_name == WindowAggregated.__name__:
+            raise ContractError("foreign_schema", f"{datum.record_name} does not belong on this topic")
+        if unread and datum.schema_id in self._branches:
+            raise ContractError("undecodable", _REFUSED_BY_JVM)
+        validate(datum.record_name, datum.fields)
+        ahead = datum.fields["timestamp"] - message.position.append_time
+        if ahead > self._future_tolerance:
+            raise ContractError("timestamp_in_future", f"event time is {ahead} ahead of the broker's append time")
+        return _raw_event(datum, message)
+
+    def _datum(self, message: Message, refused: dict[int, ContractError]) -> Datum:
+        schema_id, _ = unframe(message.value)
+        if schema_id in refused:
+            raise ContractError(refused[schema_id].reason, refused[schema_id].detail)
+        try:
+            return self._decoder.datum(message.value)
+        except ContractError as error:
+            if error.reason in _OF_THE_ID:
+                refused[schema_id] = error
+            raise
+
+
+def refused_by_jvm(detail: str) -> bool:
+    """Return whether a rejection's detail says that only the JVM could not read the message."""
+    return detail == _REFUSED_BY_JVM
+
+
+def _raw_event(datum: Datum, message: Message) -> RawEvent:
+    fields = datum.fields
+    timestamp_us = (fields["timestamp"] - _EPOCH) // _MICROSECOND
+    run_id = fields["run_id"]
+    return RawEvent(
+        id=event_id(run_id, fields["source_id"], fields["seq"]),
+        record_name=datum.record_name,
+        schema_id=datum.schema_id,
+        fields=fields,
+        timestamp_us=timestamp_us,
+        window_id=window_id(run_id, window_start_us(timestamp_us)),
+        position=message.position,
+    )
