@@ -37,6 +37,11 @@ _LONGEST_WAIT_S = 30.0
 _DRAIN_S = 20.0
 # Spark 4.1's Kafka source fails, after the batch is committed, to report progress of a batch that a restart repeats.
 _SPARK_57438 = 'because the return value of "scala.Option.get()" is null'
+# A damaged length must not make the JVM reserve gigabytes, which would end it; no message is longer than this.
+_MOST_OF_A_MESSAGE = 2**20
+_AVRO_LIMITS = " ".join(
+    f"-Dorg.apache.avro.limits.{part}.maxLength={_MOST_OF_A_MESSAGE}" for part in ("string", "bytes", "collectionItems")
+)
 _PLAN = "=== Streaming Query ==="  # from here on an exception's text is pages of plan
 
 
@@ -47,7 +52,8 @@ def spark_session(settings: StreamingSettings) -> SparkSession:
         "spark.driver.memory": settings.driver_memory,
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraJavaOptions": settings.driver_java_options,
+        "spark.driver.extraJavaOptions": f"{_AVRO_LIMITS} {settings.driver_java_options}",
+        "spark.executor.extraJavaOptions": _AVRO_LIMITS,
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
