@@ -19,6 +19,7 @@ _PRIMITIVES: dict[str, st.SearchStrategy[Any]] = {
     "boolean": st.booleans(),
     "int": st.integers(-(2**31), 2**31 - 1),
     "long": st.integers(-(2**63), 2**63 - 1),
+    "float": st.floats(allow_nan=False, width=32),
     "double": st.floats(allow_nan=False),  # infinities, subnormals and both zeros; NaN equals nothing, not even itself
     "string": st.text(max_size=20),
     "bytes": st.binary(max_size=20),
