@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import getpass
 import hashlib
+import itertools
 import math
 import os
 import re
@@ -13,6 +14,10 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
+
+from wattline_common.events import RunStarted
+from wattline_common.limits import LIMITS
 
 __all__ = [
     "AVRO_INT",
@@ -21,6 +26,7 @@ __all__ = [
     "as_float",
     "as_text",
     "as_text_map",
+    "first_entries",
     "framework_in_use",
     "git_commit",
     "host_name",
@@ -30,12 +36,14 @@ __all__ = [
     "user_name",
 ]
 
+T = TypeVar("T")
+
 AVRO_INT = 2**31
 AVRO_LONG = 2**63
 _UNSAFE = re.compile(r"[^A-Za-z0-9_:-]+")
 _LONGEST_ID = 128
-_LONGEST_TEXT = 1000
-_MOST_KEYS = 200
+_LONGEST_TEXT: int = LIMITS[RunStarted.AVRO_NAME]["tags"]["maxLength"]
+_MOST_ENTRIES: int = LIMITS[RunStarted.AVRO_NAME]["tags"]["maxItems"]
 _FRAMEWORKS = ("torch", "tensorflow", "jax", "xgboost", "lightgbm", "sklearn")
 
 
@@ -97,7 +105,12 @@ def as_text(value: object, longest: int = _LONGEST_TEXT) -> str:
 
 def as_text_map(values: Mapping[str, object] | None) -> dict[str, str]:
     """Return a map of texts, of a bounded size."""
-    return {as_text(key): as_text(value) for key, value in list((values or {}).items())[:_MOST_KEYS]}
+    return {as_text(key): as_text(value) for key, value in first_entries(values or {}).items()}
+
+
+def first_entries(values: Mapping[str, T]) -> dict[str, T]:
+    """Return as many entries as a field may hold, the first ones."""
+    return dict(itertools.islice(values.items(), _MOST_ENTRIES))
 
 
 def as_float(value: object) -> float | None:

@@ -38,6 +38,12 @@ class Interval:
         """Seconds from start to the last reading."""
         return self.end_s - self.start_s
 
+    @property
+    def cpu_steal_pct(self) -> float | None:
+        """Mean time in percent that the hypervisor gave the host's CPUs to others, None when no meter says."""
+        everything = (reading for readings in self._readings.values() for reading in readings)
+        return _mean((reading.steal_pct, reading.interval_s) for reading in everything)
+
     def add(self, at_s: float, readings: Iterable[Reading]) -> None:
         """Take the readings of one tick."""
         power_w = 0.0

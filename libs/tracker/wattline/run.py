@@ -15,7 +15,7 @@ from typing import Self
 
 from wattline.clock import Clock
 from wattline.guard import Problems
-from wattline.identity import AVRO_INT, AVRO_LONG, as_count, as_float, as_text
+from wattline.identity import AVRO_INT, AVRO_LONG, as_count, as_float, as_text, first_entries
 from wattline.meters.base import Meter, Reading
 from wattline.publisher import Publisher
 from wattline.recorder import Context, Plan, Price, Recorder
@@ -103,24 +103,32 @@ class Run:
         loss: float | None = None,
         accuracy: float | None = None,
         samples: int | None = None,
+        tokens: int | None = None,
+        learning_rate: float | None = None,
+        gradient_norm: float | None = None,
         metrics: Mapping[str, float] | None = None,
         **further_metrics: float,
     ) -> None:
         """Report a completed training step; costs some microseconds.
 
-        ``accuracy`` is a share of 1; ``samples`` counts what the step trained on. Any other number goes into
-        ``metrics``. Call it for every step: at most one event a second is sent, and each epoch's last.
+        ``accuracy`` is a share of 1; ``samples`` and ``tokens`` count what the step trained on; ``gradient_norm`` is
+        that before clipping. Any other number goes into ``metrics`` (100 at most). Call it for every step: at most
+        one event a second is sent, and each epoch's last.
         """
         with self._problems.guard("step"):
             if not self._is_mine():
                 return
-            numbers = {key: self._number(key, value) for key, value in {**(metrics or {}), **further_metrics}.items()}
+            further = first_entries({**(metrics or {}), **further_metrics})
+            numbers = {key: self._number(key, value) for key, value in further.items()}
             reported = Step(
                 epoch=self._count("epoch", epoch, AVRO_INT),
                 step=self._count("step", step),
                 loss=self._number("loss", loss),
                 accuracy=self._share(accuracy),
                 samples=self._count("samples", samples),
+                tokens=self._count("tokens", tokens),
+                learning_rate=self._quantity("learning_rate", learning_rate),
+                gradient_norm=self._quantity("gradient_norm", gradient_norm),
                 metrics={as_text(key): number for key, number in numbers.items() if number is not None},
             )
             with self._lock:
@@ -200,6 +208,13 @@ class Run:
         if count is None and value is not None:
             self._problems.report(f"step {name}", f"{name} is no whole number of 0 or more; it is recorded as missing")
         return count
+
+    def _quantity(self, name: str, value: object) -> float | None:
+        number = self._number(name, value)
+        if number is None or number >= 0.0:
+            return number
+        self._problems.report(f"step {name}", f"{name}={number:g} is below 0; it is recorded as missing")
+        return None
 
     def _share(self, accuracy: object) -> float | None:
         number = self._number("accuracy", accuracy)

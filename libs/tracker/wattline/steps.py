@@ -17,21 +17,32 @@ class Step:
     loss: float | None = None
     accuracy: float | None = None
     samples: int | None = None
+    tokens: int | None = None
+    learning_rate: float | None = None
+    gradient_norm: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     steps_covered: int = 1
 
     def then(self, later: Step) -> Step:
         """Return both as one: counts are summed, of values the later one stands (the earlier where it has none)."""
-        counted = [part.samples for part in (self, later) if part.samples is not None]
         return Step(  # not by `replace`, which costs a third of a reported step
             epoch=later.epoch,
             step=later.step,
             loss=self.loss if later.loss is None else later.loss,
             accuracy=self.accuracy if later.accuracy is None else later.accuracy,
-            samples=sum(counted) if counted else None,
+            samples=_sum(self.samples, later.samples),
+            tokens=_sum(self.tokens, later.tokens),
+            learning_rate=self.learning_rate if later.learning_rate is None else later.learning_rate,
+            gradient_norm=self.gradient_norm if later.gradient_norm is None else later.gradient_norm,
             metrics={**self.metrics, **later.metrics},
             steps_covered=self.steps_covered + later.steps_covered,
         )
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return one + other
 
 
 class StepThinner:

@@ -36,6 +36,7 @@ _METHOD_LABELS = {
     "SIMULATED": "simulated",
     "UNKNOWN": "unknown",
 }
+_GRID_KINDS = {"LIFECYCLE": "life cycle", "DIRECT": "direct emissions only"}
 _EXACT = 1e-9
 
 
@@ -129,10 +130,7 @@ def mean_power_w(summary: RunSummary) -> float | None:
 
 def computation(summary: RunSummary, latest_samples: Sequence[Mapping[str, Any]]) -> str:
     """Return how the emissions follow from the energy, with the run's own numbers; Markdown."""
-    factors = {
-        (each["pue"], each["grid_intensity_g_per_kwh"], each.get("grid_intensity_source") or "unknown source")
-        for each in latest_samples
-    }
+    factors = {(each["pue"], each["grid_intensity_g_per_kwh"], _grid_source(each)) for each in latest_samples}
     result = f"**{EMISSIONS.text(summary['emissions_kg'])}**"
     energy = ENERGY.text(summary["energy_kwh"])
     if len(factors) == 1:
@@ -149,6 +147,13 @@ def computation(summary: RunSummary, latest_samples: Sequence[Mapping[str, Any]]
         f"{energy} {TIMES} {mean} g CO₂e/kWh (mean of PUE {TIMES} grid intensity: each interval has its own) = {result}"
         f"  \nGrid intensity now: {sources or 'unknown source'}"
     )
+
+
+def _grid_source(sample: Mapping[str, Any]) -> str:
+    """Return where a sample's grid intensity is from, and which emissions it counts (since version 2 of the event)."""
+    source = str(sample.get("grid_intensity_source") or "unknown source")
+    counts = _GRID_KINDS.get(sample.get("grid_intensity_kind", ""))
+    return f"{source} ({counts})" if counts else source
 
 
 def run_table(

@@ -62,7 +62,7 @@ _EVENT_FIELDS: dict[str, int] = dict.fromkeys(
     1,
 )
 _SAMPLE_FIELDS: dict[str, int] = dict.fromkeys(
-    ("host", "rank", "pue", "grid_intensity_g_per_kwh", "grid_intensity_source", "devices"), 1
+    ("host", "rank", "pue", "grid_intensity_g_per_kwh", "grid_intensity_source", "grid_intensity_kind", "devices"), 1
 )
 _WINDOW_FIELDS: dict[str, int] = dict.fromkeys(
     (

@@ -65,6 +65,16 @@ def test_computation_multiplies_out() -> None:
     assert literal(GRID_INTENSITY_SOURCE) in text
 
 
+def test_computation_says_which_emissions_the_grid_intensity_counts() -> None:
+    """Since version 2 of the sample; one of version 1 does not say."""
+    (sample,) = _samples()
+    old = {name: value for name, value in sample.items() if name != "grid_intensity_kind"}
+    assert "life cycle" in facts.computation(_summary(), [{**old, "grid_intensity_kind": "LIFECYCLE"}])
+    assert "direct emissions only" in facts.computation(_summary(), [{**old, "grid_intensity_kind": "DIRECT"}])
+    for said in (old, {**old, "grid_intensity_kind": "UNKNOWN"}):
+        assert "(" not in facts.computation(_summary(), [said]).partition("Grid intensity: ")[2]
+
+
 def test_computation_with_changing_intensity_shows_the_mean() -> None:
     """When the latest factors do not make the total, the line says so and shows the mean that does."""
     (sample,) = _samples()

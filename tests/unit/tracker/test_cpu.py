@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.tracker.recorded_proc import CPUINFO_EPYC_3, TICKS_PER_S, RecordedProc
+from wattline.interval import Interval
 from wattline.meters.base import Reading
 from wattline.meters.cpu import CpuModelMeter, allocated_cpus
 from wattline.meters.cpu_models import AWS_MEAN, FAMILIES, CpuIdentity, band_j, power_model, read_identity
@@ -54,6 +55,20 @@ def test_a_full_cpu_is_charged_at_full_power(proc: RecordedProc) -> None:
     assert reading.share == pytest.approx(power.full_w / (power.full_w + power.idle_w))
     assert (reading.method, reading.model_name) == (Method.MODELLED, "CCF AMD EPYC 3rd Gen")
     assert reading.power_w == pytest.approx(power.full_w)
+
+
+def test_stolen_time_is_told_and_is_no_use(proc: RecordedProc) -> None:
+    """What the hypervisor gave to others is a percentage of all time, charged to nobody."""
+    meter = _meter(proc)
+    proc.process(ROOT, 1, own=500)
+    proc.cpu(user=500, idle=1000, steal=500)
+    reading = _read(meter, 10.0)
+    assert reading.steal_pct == pytest.approx(25.0)
+    assert reading.utilization_pct == pytest.approx(25.0)
+    interval = Interval(0.0)
+    interval.add(10.0, [reading])
+    assert interval.cpu_steal_pct == pytest.approx(25.0)
+    assert Interval(0.0).cpu_steal_pct is None
 
 
 def test_the_band_is_that_of_the_fields_other_models(proc: RecordedProc) -> None:

@@ -19,6 +19,7 @@ from wattline_common.codec import encode_body
 from wattline_common.events import (
     DeviceKind,
     Event,
+    GridIntensityKind,
     HardwareSampled,
     Method,
     RunFinished,
@@ -211,6 +212,8 @@ def test_a_region_is_priced_by_its_own_grid_and_says_so() -> None:
     assert isinstance(unknown, HardwareSampled)
     assert french.emissions_kg == pytest.approx(1.2 * grid_intensity("FRA").g_per_kwh / 1000)
     assert french.grid_intensity_source.startswith("FRA: ")
+    assert french.grid_intensity_kind is GridIntensityKind.LIFECYCLE
+    assert unknown.grid_intensity_kind is GridIntensityKind.DIRECT
     assert unknown.emissions_kg == pytest.approx(grid_intensity("WORLD").g_per_kwh / 1000)
     assert unknown.grid_intensity_source.startswith("WORLD: ")
 

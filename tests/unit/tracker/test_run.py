@@ -253,6 +253,20 @@ def test_counts_that_do_not_fit_their_fields_are_recorded_as_missing() -> None:
         validate(type(event).__name__, event.to_avro())
 
 
+def test_what_is_too_much_is_cut_to_what_events_may_hold() -> None:
+    """Long texts and hundreds of tags or metrics cost their excess, not the event."""
+    many = {f"{n:03}" * 100: "v" * 5000 for n in range(300)}
+    publisher = MemoryPublisher()
+    run = wattline.track(model_name="m" * 999, project="p" * 999, tags=many, hyperparameters=many, publisher=publisher)
+    with run:
+        run.step(metrics=dict.fromkeys(many, 1.0), learning_rate=-1.0, gradient_norm=2.0, tokens=7)
+    (step,) = publisher.of(StepCompleted)
+    assert isinstance(step, StepCompleted)
+    assert (step.learning_rate, step.gradient_norm, step.tokens, len(step.metrics)) == (None, 2.0, 7, 100)
+    for event in publisher.events:
+        validate(type(event).__name__, event.to_avro())
+
+
 def test_an_accuracy_in_percent_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     """93.1 is no share of 1, and guessing would be wrong for 0.9 percent."""
     publisher = MemoryPublisher()

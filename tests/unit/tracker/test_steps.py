@@ -53,8 +53,23 @@ def test_others_are_a_second_apart(moments: list[tuple[float, bool, int | None]]
 
 def test_later_values_stand_and_missing_ones_are_kept() -> None:
     """Of several steps in one, the last reported value of each field stands."""
-    first = Step(epoch=1, step=1, loss=0.5, accuracy=0.7, samples=8, metrics={"a": 1.0, "b": 1.0})
-    both = first.then(Step(epoch=1, step=2, loss=0.4, metrics={"b": 2.0}))
+    first = Step(epoch=1, step=1, loss=0.5, accuracy=0.7, samples=8, learning_rate=0.1, metrics={"a": 1.0, "b": 1.0})
+    both = first.then(Step(epoch=1, step=2, loss=0.4, gradient_norm=2.0, metrics={"b": 2.0}))
     assert both == Step(
-        epoch=1, step=2, loss=0.4, accuracy=0.7, samples=8, metrics={"a": 1.0, "b": 2.0}, steps_covered=2
+        epoch=1,
+        step=2,
+        loss=0.4,
+        accuracy=0.7,
+        samples=8,
+        learning_rate=0.1,
+        gradient_norm=2.0,
+        metrics={"a": 1.0, "b": 2.0},
+        steps_covered=2,
     )
+
+
+def test_counts_of_several_steps_are_summed() -> None:
+    """Samples and tokens are counted over all the steps that an event stands for."""
+    both = Step(samples=8, tokens=100).then(Step(samples=None, tokens=50))
+    assert (both.samples, both.tokens) == (8, 150)
+    assert Step().then(Step()).tokens is None

@@ -1,7 +1,8 @@
 """Grams of CO2e per kWh of electricity by zone: the packaged table and its look-up. No network, ever.
 
-The table holds yearly means: countries from Our World in Data / Ember (CC BY 4.0), states of the USA from EPA eGRID2023
-(lb/MWh times 0.45359237), the world from the IEA.
+The table holds yearly means: countries from Our World in Data / Ember (CC BY 4.0), whose factors cover a plant's whole
+life cycle; states of the USA from EPA eGRID2023 (lb/MWh times 0.45359237) and the world from the IEA, both of burning
+alone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import csv
 import functools
 from dataclasses import dataclass
 from importlib import resources
+
+from wattline_common.events import GridIntensityKind
 
 __all__ = ["WORLD", "GridIntensity", "emissions_kg", "grid_intensity", "zones"]
 
@@ -25,6 +28,7 @@ class GridIntensity:
     g_per_kwh: float
     year: int
     source: str
+    kind: GridIntensityKind = GridIntensityKind.UNKNOWN
 
     @property
     def label(self) -> str:
@@ -43,6 +47,7 @@ def zones() -> dict[str, GridIntensity]:
             g_per_kwh=float(row["grid_intensity_g_per_kwh"]),
             year=int(row["year"]),
             source=row["source"],
+            kind=GridIntensityKind(row["kind"]),
         )
         for row in csv.DictReader(text.splitlines())
     }

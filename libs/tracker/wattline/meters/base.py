@@ -32,6 +32,8 @@ class Reading:
     """Part of the device's energy that is counted for the run, 0 to 1."""
     utilization_pct: float | None = None
     """Use of the whole device."""
+    steal_pct: float | None = None
+    """Time in percent that the hypervisor gave the host's CPUs to others."""
     memory_used_bytes: int | None = None
     temperature_c: float | None = None
     method: Method

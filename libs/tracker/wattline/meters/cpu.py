@@ -64,17 +64,16 @@ class CpuModelMeter:
         capacity_s = self._host.logical_cpus * interval_s
         # Counters tick every 10 ms. What is more than the CPUs could give belongs to the next read.
         own_s = min(own_total_s - self._last_own_s, capacity_s)
-        busy_s, total_s = times.busy_s - self._last_times.busy_s, times.total_s - self._last_times.total_s
+        last = self._last_times
+        passed = CpuTimes(times.busy_s - last.busy_s, times.total_s - last.total_s, times.steal_s - last.steal_s)
         self._last_s, self._last_times = at_s, times
         self._last_own_s += own_s
-        return [self._reading(interval_s, own_s, min(max(busy_s, own_s), capacity_s), busy_s, total_s)]
+        return [self._reading(interval_s, own_s, min(max(passed.busy_s, own_s), capacity_s), passed)]
 
     def close(self) -> None:
         """Hold nothing."""
 
-    def _reading(
-        self, interval_s: float, own_s: float, busy_s: float, ticks_busy: float, ticks_total: float
-    ) -> Reading:
+    def _reading(self, interval_s: float, own_s: float, busy_s: float, passed: CpuTimes) -> Reading:
         power, capacity_s = self._power, self._host.logical_cpus * interval_s
         energy_j = power.full_w * own_s
         host_j = power.idle_w * capacity_s + (power.full_w - power.idle_w) * busy_s
@@ -93,11 +92,16 @@ class CpuModelMeter:
             energy_low_j=min(low_j, energy_j),
             energy_high_j=max(high_j, energy_j),
             share=min(1.0, energy_j / host_j) if host_j > 0 else 0.0,
-            utilization_pct=min(100.0, max(0.0, 100.0 * ticks_busy / ticks_total)) if ticks_total > 0 else None,
+            utilization_pct=_percent(passed.busy_s, passed.total_s),
+            steal_pct=_percent(passed.steal_s, passed.total_s),
             method=Method.MODELLED,
             model_name=power.name,
             flags=self._flags,
         )
+
+
+def _percent(part_s: float, total_s: float) -> float | None:
+    return min(100.0, max(0.0, 100.0 * part_s / total_s)) if total_s > 0 else None
 
 
 def allocated_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> float:

@@ -21,6 +21,8 @@ class CpuTimes:
 
     busy_s: float
     total_s: float
+    steal_s: float = 0.0
+    """Given to others by the hypervisor while something here could have run; in the total only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,8 @@ class ProcHost:
             ticks = [int(text) for text in file.readline().split()[1:9]]
         user, nice, system, idle, iowait, irq, softirq, steal = ticks
         busy = user + nice + system + irq + softirq
-        return CpuTimes(busy / self._ticks_per_s, (busy + idle + iowait + steal) / self._ticks_per_s)
+        per_s = self._ticks_per_s
+        return CpuTimes(busy / per_s, (busy + idle + iowait + steal) / per_s, steal / per_s)
 
     def processes(self) -> list[ProcessTimes]:
         """Return the tree; a process that ends while it is read is left out."""

@@ -22,8 +22,9 @@ class PsutilHost:
         times = psutil.cpu_times()._asdict()
         guests = times.get("guest", 0.0) + times.get("guest_nice", 0.0)  # are in user and nice too
         total = sum(times.values()) - guests
-        idle = times["idle"] + times.get("iowait", 0.0) + times.get("steal", 0.0)
-        return CpuTimes(total - idle, total)
+        steal = times.get("steal", 0.0)
+        idle = times["idle"] + times.get("iowait", 0.0) + steal
+        return CpuTimes(total - idle, total, steal)
 
     def processes(self) -> list[ProcessTimes]:
         """Return the tree; a process that ends while it is read is left out."""

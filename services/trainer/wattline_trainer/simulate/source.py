@@ -114,10 +114,8 @@ class Source:
         total = self._source.first_step + done
         progress = total / run.total_steps
         epoch = (total - 1) // per_epoch
-        metrics = {"learning_rate": run.curve.learning_rate(progress, run.peak_learning_rate)}
         evaluated = evaluated and not self._source.context.rank
-        if evaluated:
-            metrics["validation_loss"] = run.curve.validation_loss(progress)
+        metrics = {"validation_loss": run.curve.validation_loss(progress)} if evaluated else {}
         noise = 1.0 + self._chance.gauss(0.0, _NOISE)
         return Step(
             epoch=epoch + 1,
@@ -125,6 +123,7 @@ class Source:
             loss=max(_SMALLEST_LOSS, run.curve.loss(progress) * noise),
             accuracy=run.curve.accuracy(progress) if evaluated else None,
             samples=covered * run.family.batch_size,
+            learning_rate=run.curve.learning_rate(progress, run.peak_learning_rate),
             metrics=metrics,
             steps_covered=covered,
         )
