@@ -9,10 +9,10 @@ PROJECTS := libs/common libs/tracker libs/stack services/trainer services/stream
 MANIFESTS := $(PROJECTS:%=%/pyproject.toml)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint format generate lock bench clean
+.PHONY: help setup demo test lint format schema release-schemas generate lock bench clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## make .venv from the hashed locks (the other verbs do it by themselves)
 
@@ -35,14 +35,21 @@ lint: .venv/.ready ## ruff, mypy, and that generated code is fresh
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/mypy $(SOURCES)
-	@$(BIN)/python tools/gen_events.py --check
+	@$(BIN)/python -m tools.gen_events --check
 
 format: .venv/.ready ## format, and mend what can be mended
 	@$(BIN)/ruff check --fix-only --quiet $(SOURCES)
 	@$(BIN)/ruff format $(SOURCES)
 
+schema: .venv/.ready ## draft a record's next version (RECORD=StepCompleted); schemas/README.md teaches the rest
+	@test -n "$(RECORD)" || { echo "name the record, as in: make schema RECORD=StepCompleted" >&2; exit 1; }
+	@$(BIN)/python -m tools.schemas draft $(RECORD)
+
+release-schemas: .venv/.ready ## seal the drafted schemas: from then on they never change
+	@$(BIN)/python -m tools.schemas release
+
 generate: .venv/.ready ## write the generated Python of the schemas
-	@$(BIN)/python tools/gen_events.py
+	@$(BIN)/python -m tools.gen_events
 
 lock: .venv/.ready ## resolve the dependencies anew into the two hashed locks
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --all-extras \
