@@ -34,10 +34,11 @@ def version_paths(folder: Path) -> dict[str, list[Path]]:
 
 def versions(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Return full name -> schemas of versions 1, 2, ...."""
-    loaded = [
-        [json.loads(path.read_text(encoding="utf-8")) for path in paths] for paths in version_paths(folder).values()
-    ]
-    return {f"{schemas[0]['namespace']}.{schemas[0]['name']}": schemas for schemas in loaded}
+    found = {}
+    for paths in version_paths(folder).values():
+        schemas = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        found[f"{schemas[0]['namespace']}.{schemas[0]['name']}"] = schemas
+    return found
 
 
 def released(folder: Path) -> dict[str, str]:
@@ -91,8 +92,8 @@ def main() -> int:
     try:
         if arguments.verb == "draft":
             sys.stdout.write(
-                f"{draft(FOLDER, arguments.record)}: change it (only fields with defaults come or go), then "
-                "`make generate` and `make test ARGS='tests/contract tests/unit/tools'`; schemas/README.md has the rest\n"
+                f"{draft(FOLDER, arguments.record)}: change it (only fields with defaults come or go), "
+                "then `make generate`; schemas/README.md has the rest\n"
             )
         else:
             sys.stdout.write("".join(f"released {path}\n" for path in release(FOLDER)) or "no drafts to release\n")

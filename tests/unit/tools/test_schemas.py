@@ -83,7 +83,7 @@ def test_a_draft_is_a_copy_of_the_newest_version_and_there_is_one_at_a_time(fold
     assert path == newest.with_name(f"v{int(newest.stem[1:]) + 1}.avsc")
     with pytest.raises(schemas.SchemaFolderError, match="is a draft already"):
         schemas.draft(folder, "StepCompleted")
-    with pytest.raises(schemas.SchemaFolderError, match="RECORD is one of .*StepCompleted"):
+    with pytest.raises(schemas.SchemaFolderError, match=r"RECORD is one of .*StepCompleted"):
         schemas.draft(folder, "StepComplete")
 
 
@@ -103,5 +103,5 @@ def test_a_changed_or_deleted_release_is_found(folder: Path, spoil: Any) -> None
     """One blank more is a change; nothing is released beside it."""
     spoil(folder / "training/RunFinished/v1.avsc")
     assert schemas.changed(folder) == ["training/RunFinished/v1.avsc"]
-    with pytest.raises(schemas.SchemaFolderError, match="training/RunFinished/v1.avsc; take the change back"):
+    with pytest.raises(schemas.SchemaFolderError, match=r"training/RunFinished/v1\.avsc; take the change back"):
         schemas.release(folder)
