@@ -1,31 +1,7 @@
-"""How hard the properties are tried: HYPOTHESIS_PROFILE is `ci` (200 examples, the default) or `thorough` (5000).
-
-The seed of a run is printed at its end, and `--hypothesis-seed` repeats it.
-"""
+"""The contract's properties are tried as hard as the profile says."""
 
 from __future__ import annotations
 
-import os
-import random
+from tests.hypothesis_profile import pytest_terminal_summary
 
-import pytest
-from hypothesis import HealthCheck, core, settings
-
-__all__: list[str] = []
-
-# The whole contract is one strategy, so some records are large and slow to draw: that is no fault of a test.
-_SUPPRESSED = [HealthCheck.too_slow, HealthCheck.data_too_large]
-
-settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True, suppress_health_check=_SUPPRESSED)
-settings.register_profile("thorough", settings.get_profile("ci"), max_examples=5000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "ci")
-
-if core.global_force_seed is None:
-    core.global_force_seed = random.randrange(2**32)  # type: ignore[assignment]  # no secret; typed as None
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what repeats this run's examples."""
-    seed = core.global_force_seed
-    count = settings().max_examples
-    terminalreporter.write_line(f"hypothesis: {count} examples a property; repeat with --hypothesis-seed={seed}")
+__all__ = ["pytest_terminal_summary"]

@@ -7,6 +7,8 @@ ones), ``meaning`` (all is read, but says something else, or is refused as a val
 from __future__ import annotations
 
 import itertools
+import json
+import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -78,15 +80,15 @@ _UNLIKE_OURS: dict[str, Any] = {
 
 
 def bases() -> st.SearchStrategy[dict[str, Any]]:
-    """Return all committed versions of the contract's schemas, and one that has what those lack."""
-    return st.sampled_from([*itertools.chain(*schema_versions().values()), _UNLIKE_OURS])
+    """Return a small schema that has what the contract's lack, and all committed versions of those."""
+    return st.sampled_from([_UNLIKE_OURS, *itertools.chain(*schema_versions().values())])
 
 
 @st.composite
 def legal(draw: st.DrawFn, schema: dict[str, Any]) -> dict[str, Any]:
     """Return a schema after a few allowed edits, at the top and in nested records. For several in a row: `history`."""
     tree = expand(schema)
-    _edit_legally(draw, tree, itertools.count(), set(), draw(st.integers(1, _MOST_EDITS)))
+    _edit_legally(draw, tree, _fresh(schema), set(), draw(st.integers(1, _MOST_EDITS)))
     return collapse(tree)
 
 
@@ -101,20 +103,26 @@ def illegal(
     sites, edit = forbidden[name]
     found = Edit(name, edit(draw, tree, draw(st.sampled_from(sites))))
     note(repr(found))
-    _edit_legally(draw, tree, itertools.count(), {path for path, _ in found.breaks}, draw(st.integers(0, _MOST_EDITS)))
+    _edit_legally(draw, tree, _fresh(schema), {path for path, _ in found.breaks}, draw(st.integers(0, _MOST_EDITS)))
     return collapse(tree), found
 
 
 @st.composite
 def history(draw: st.DrawFn, schema: dict[str, Any], max_versions: int = 4) -> list[dict[str, Any]]:
     """Return a schema and versions after it, each an allowed change against all before."""
-    fresh = itertools.count()
+    fresh = _fresh(schema)
     versions = [schema]
     for _ in range(draw(st.integers(1, max_versions - 1))):
         tree = expand(versions[-1])
         _edit_legally(draw, tree, fresh, set(), draw(st.integers(1, _MOST_EDITS)))
         versions.append(collapse(tree))
     return versions
+
+
+def _fresh(schema: dict[str, Any]) -> _Fresh:
+    """Return numbers that make new names: higher than any that an evolution has put into the schema."""
+    used = re.findall(r"[Aa](?:dded|DDED)_?(\d+)", json.dumps(schema))
+    return itertools.count(max(map(int, used), default=-1) + 1)
 
 
 def _edit_legally(draw: st.DrawFn, tree: dict[str, Any], fresh: _Fresh, kept: set[str], count: int) -> None:

@@ -19,12 +19,14 @@ from wattline_common.events import Event, WindowAggregated
 from wattline_common.kafka import TRAINING_AGGREGATES, TRAINING_EVENTS
 from wattline_common.schemas import VERSIONS
 from wattline_common.settings import Endpoints
+from wattline_common.verdict import State, Verdict, judge
 
 __all__ = ["COMPATIBILITY", "Registry", "subject", "subjects"]
 
 COMPATIBILITY = ConfigCompatibilityLevel.FULL_TRANSITIVE
 _TIMEOUT_S = 10
 _INCOMPATIBLE = {409, 40901}  # Apicurio's code and Confluent's
+_NO_SCHEMA = {422, 42201}
 _NOT_ALLOWED = {401, 403}
 _NO_SUCH_SUBJECT_OR_SCHEMA = {40401, 40402, 40403, 404}
 
@@ -52,6 +54,7 @@ class Registry:
     def __init__(self, url: str, *, retries: int = 1) -> None:
         self._url = url
         self._client = SchemaRegistryClient({"url": url, "timeout": _TIMEOUT_S, "max.retries": retries})
+        self._at_home: set[tuple[int, str]] = set()  # ids and topics that have been found to belong together
 
     def schema_id(self, event_type: type[Event]) -> int:
         """Return the id under which the newest schema of an event is registered.
@@ -70,18 +73,32 @@ class Registry:
                 "run: python -m wattline_common.registry register"
             ) from error
 
-    def schema_text(self, schema_id: int) -> str:
-        """Return a schema as JSON text; raise `ContractError` (``unknown_schema_id``) when there is none.
+    def schema_text(self, schema_id: int, topic: str = TRAINING_EVENTS) -> str:
+        """Return a schema that may come on a topic, as JSON text.
 
-        A registry that lacks the contract's own subjects has lost its memory; that raises `RegistryUnavailableError`.
+        Raises `ContractError` when there is no such id (``unknown_schema_id``) or none of its subjects is one of the
+        topic's (``foreign_subject``); `RegistryUnavailableError` when the contract's own subjects are missing: then
+        the registry has lost its memory, and its answers say nothing about a message.
         """
         try:
-            return str(self._call(self._client.get_schema, schema_id).schema_str)
+            text = str(self._call(self._client.get_schema, schema_id).schema_str)
+            if (schema_id, topic) not in self._at_home:
+                self._require_home(schema_id, topic)
         except SchemaRegistryError as error:
             if error.error_code not in _NO_SUCH_SUBJECT_OR_SCHEMA:
                 raise self._away(error) from error
             self.require_subjects()
             raise ContractError("unknown_schema_id", f"the registry has no schema of id {schema_id}") from error
+        return text
+
+    def _require_home(self, schema_id: int, topic: str) -> None:
+        """Raise `ContractError` unless the topic has one of the id's subjects: equal schemas share an id."""
+        found = self._call(self._client.get_subjects_by_schema_id, schema_id)
+        if not set(found) & set(subjects(topic)):
+            self.require_subjects()
+            names = ", ".join(sorted(found)) or "no subject"
+            raise ContractError("foreign_subject", f"schema id {schema_id} is of {names}, none of them of {topic}")
+        self._at_home.add((schema_id, topic))
 
     def require_subjects(self) -> None:
         """Raise `RegistryUnavailableError` unless every subject of the contract is there."""
@@ -105,20 +122,59 @@ class Registry:
     def register(self) -> Iterator[tuple[str, int, int]]:
         """Set the compatibility of every subject, register every version; yield subject, version and id.
 
-        Idempotent. Raises `ConfigurationError` when the registry refuses a schema.
+        Idempotent. Raises `ConfigurationError` when `check` or the registry refuses a schema; what `check` refuses
+        never reaches the registry, and then nothing else does.
         """
+        refused = [verdict for verdict in self.check() if verdict.state is State.REFUSED]
+        if refused:
+            raise ConfigurationError(
+                "nothing has been registered; change what is refused, in schemas/:\n" + "\n".join(map(str, refused))
+            )
         for full_name, texts in VERSIONS.items():
             name = subject(full_name)
             self._call(self._client.set_config, name, ServerConfig(compatibility=COMPATIBILITY))
             for version, text in enumerate(texts, start=1):
                 yield name, version, self._register(name, version, text)
 
-    def check(self) -> Iterator[tuple[str, int, str]]:
-        """Yield subject, version and verdict of every schema: registered, acceptable, or what the registry says."""
+    def check(self) -> Iterator[Verdict]:
+        """Yield the verdict on every schema: against all versions registered, and those of the contract before it."""
         for full_name, texts in VERSIONS.items():
             name = subject(full_name)
+            known = name in self._call(self._client.get_subjects)
+            history = self._history(name) if known else {}
             for version, text in enumerate(texts, start=1):
-                yield name, version, self._verdict(name, text)
+                if known and self._is_registered(name, text):
+                    yield Verdict(name, version, State.REGISTERED)
+                    continue
+                refusal = self._refusal(name, text) if known else ""
+                reasons = judge(history, text, refusal)
+                yield Verdict(name, version, State.REFUSED if reasons else State.ACCEPTABLE, reasons)
+                history[f"v{version} of schemas/"] = text
+
+    def _refusal(self, name: str, text: str) -> str:
+        """Return the registry's own reason against a schema, which may be none but that it is against; empty if not."""
+        try:
+            takes = self._call(self._client.test_compatibility_all_versions, name, _schema(text), verbose=True)
+        except SchemaRegistryError as error:
+            if error.error_code not in _NO_SCHEMA:
+                raise self._away(error) from error
+            return str(error)
+        return "" if takes else f"not {COMPATIBILITY.value} with the versions registered"
+
+    def _history(self, name: str) -> dict[str, str]:
+        """Return the schemas of a subject, by what a person calls them."""
+        numbers = self._call(self._client.get_versions, name)
+        found = {number: self._call(self._client.get_version, name, number) for number in numbers}
+        return {f"version {number} registered": str(each.schema.schema_str) for number, each in found.items()}
+
+    def _is_registered(self, name: str, text: str) -> bool:
+        try:
+            self._call(self._client.lookup_schema, name, _schema(text))
+        except SchemaRegistryError as error:
+            if error.error_code not in _NO_SUCH_SUBJECT_OR_SCHEMA:
+                raise self._away(error) from error
+            return False
+        return True
 
     def _register(self, name: str, version: int, text: str) -> int:
         try:
@@ -129,19 +185,6 @@ class Registry:
                     f"the registry refuses version {version} of {name}, not {COMPATIBILITY.value}: {error}"
                 ) from error
             raise self._away(error) from error
-
-    def _verdict(self, name: str, text: str) -> str:
-        try:
-            self._call(self._client.lookup_schema, name, _schema(text))
-        except SchemaRegistryError as error:
-            if error.error_code not in _NO_SUCH_SUBJECT_OR_SCHEMA:
-                raise self._away(error) from error
-        else:
-            return "registered"
-        if name not in self._call(self._client.get_subjects):
-            return "acceptable"
-        compatible = self._call(self._client.test_compatibility_all_versions, name, _schema(text))
-        return "acceptable" if compatible else f"refused: not {COMPATIBILITY.value} with the versions registered"
 
     def _call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the call's result; translate a registry that is away. Its answers stay `SchemaRegistryError`."""
@@ -171,7 +214,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m wattline_common.registry", description=__doc__)
     verbs = {
         "register": "put every version of every schema in, idempotently",
-        "check": "say which schemas the registry would take, and change nothing",
+        "check": "say in words what each schema would break for whom, and change nothing",
         "list": "show the ids of the training topic's schemas",
     }
     commands = parser.add_subparsers(dest="verb", required=True)
@@ -193,7 +236,7 @@ def _lines(registry: Registry, verb: str) -> tuple[list[str], bool]:
         return [f"{name} v{version} id {number}" for name, version, number in registry.register()], True
     if verb == "check":
         verdicts = list(registry.check())
-        return [f"{n} v{v}: {said}" for n, v, said in verdicts], not any("refused" in said for _, _, said in verdicts)
+        return list(map(str, verdicts)), all(each.state is not State.REFUSED for each in verdicts)
     return [f"id {number}: {text[:90]}" for number, text in sorted(registry.ids(TRAINING_EVENTS).items())], True
 
 

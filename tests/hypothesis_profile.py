@@ -1,0 +1,33 @@
+"""How hard the properties are tried: HYPOTHESIS_PROFILE is `ci` (200 examples, the default) or `thorough` (5000).
+
+The seed of a run is printed at its end, and `--hypothesis-seed` repeats it. Each folder of properties imports this.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from hypothesis import HealthCheck, core, settings
+
+__all__ = ["pytest_terminal_summary"]
+
+# The whole contract is one strategy, so some records are large and slow to draw: that is no fault of a test.
+_SUPPRESSED = [HealthCheck.too_slow, HealthCheck.data_too_large]
+_PRINTED = pytest.StashKey[bool]()
+
+settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True, suppress_health_check=_SUPPRESSED)
+settings.register_profile("thorough", settings.get_profile("ci"), max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "ci")
+
+if core.global_force_seed is None:
+    core.global_force_seed = random.randrange(2**32)  # type: ignore[assignment]  # no secret; typed as None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what repeats this run's examples, once however many folders ask."""
+    if not terminalreporter.config.stash.get(_PRINTED, False):
+        terminalreporter.config.stash[_PRINTED] = True
+        count, seed = settings().max_examples, core.global_force_seed
+        terminalreporter.write_line(f"hypothesis: {count} examples a property; repeat with --hypothesis-seed={seed}")
