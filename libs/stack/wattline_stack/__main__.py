@@ -1,4 +1,4 @@
-"""The command: ``python -m wattline_stack up|down|status|env|provision``."""
+"""The command: ``python -m wattline_stack up|down|status|env|provision|bake``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from wattline_common.errors import WattlineError
+from wattline_stack.jvm.bake import BAKED_PARTS, bake
 from wattline_stack.jvm.bundle import pin
 from wattline_stack.progress import ConsoleProgress
 from wattline_stack.settings import StackSettings
@@ -115,6 +117,13 @@ def _provision(options: argparse.Namespace, progress: ConsoleProgress) -> int:
     return 0
 
 
+def _bake(options: argparse.Namespace, progress: ConsoleProgress) -> int:
+    settings = StackSettings.from_environment()
+    bake(options.parts, options.into.absolute(), settings.jar_repository, progress)
+    print(f"all there: {options.into}")
+    return 0
+
+
 def _stack() -> Stack:
     return Stack(StackSettings.from_environment())
 
@@ -167,7 +176,8 @@ def _parser() -> argparse.ArgumentParser:
         ("down", _down, "stop all by SIGTERM; data and ports are kept"),
         ("status", _status, "show each server: state, pid, memory, data, endpoint, log (exit code 3: not all up)"),
         ("env", _env, "print the endpoints as export lines for a shell"),
-        ("provision", _provision, "only download, verify and compile (for CI and images)"),
+        ("provision", _provision, "only download, verify and compile (for CI)"),
+        ("bake", _bake, "write Java and some parts, verified, into a folder with fixed names (for images)"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=run)
@@ -175,6 +185,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--json", action="store_true", help="one JSON document on standard output")
         if name == "provision":
             command.add_argument("--pin", action="store_true", help="write new sums after ivy.xml was changed")
+        if name == "bake":
+            command.add_argument("parts", nargs="+", choices=BAKED_PARTS, help="what to write")
+            command.add_argument("--into", type=Path, required=True, help="the folder, by the path it will be used at")
     return parser
 
 

@@ -71,7 +71,7 @@ class ConsoleProgress:
             nonlocal said_s
             if time.monotonic() - said_s >= LINE_EVERY_S:
                 said_s = time.monotonic()
-                self.say(f"{text}: {done_mb} of {total_mb} MB")
+                self.say(f"{text}: {_amount(done_mb, total_mb)}")
 
         self.say(f"{text} ...")
         yield update
@@ -79,7 +79,7 @@ class ConsoleProgress:
     def _bar(self, text: str, total_mb: int | None) -> Iterator[Update]:
         bars, task = self._enter(text, total_mb)
         try:
-            yield lambda done_mb: bars.update(task, completed=done_mb, amount=f"{done_mb} of {total_mb} MB")
+            yield lambda done_mb: bars.update(task, completed=done_mb, amount=_amount(done_mb, total_mb))
         finally:
             self._leave(bars, task)
 
@@ -104,3 +104,7 @@ class ConsoleProgress:
             if not self._open:
                 bars.stop()
                 self._bars = None
+
+
+def _amount(done_mb: int, total_mb: int | None) -> str:
+    return f"{done_mb} MB" if total_mb is None else f"{done_mb} of {total_mb} MB"

