@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from pymongo.database import Database
 
 from wattline_common import kafka, store
@@ -20,7 +21,7 @@ from wattline_stack import Endpoints, Stack, StackSettings
 from wattline_stack.demo import FAST_START_JAVA_OPTIONS
 from wattline_stack.services import Service, Services
 
-__all__ = ["DEADLINE_S", "Line", "running_line", "wait_for"]
+__all__ = ["DEADLINE_S", "Line", "running_line", "topic_messages", "wait_for"]
 
 DEADLINE_S = 300.0
 
@@ -29,6 +30,7 @@ DEADLINE_S = 300.0
 class Line:
     """Servers that run, topics and schemas that are there, and the means to start services on them."""
 
+    stack: Stack
     endpoints: Endpoints
     services: Services
     database: Database[dict[str, Any]]
@@ -65,11 +67,28 @@ def running_line(data_dir: Path, **settings: str) -> Iterator[Line]:
     try:
         kafka.ensure_topics(endpoints.kafka_bootstrap_servers)
         list(Registry(endpoints.schema_registry_url).register())
-        yield Line(endpoints, services, store.connect(endpoints.mongodb_uri), data_dir)
+        yield Line(stack, endpoints, services, store.connect(endpoints.mongodb_uri), data_dir)
     finally:
         for service in list(services.started):
             services.end(service, 30)
         stack.stop()
+
+
+def topic_messages(endpoints: Endpoints, topic: str) -> list[Any]:
+    """Return every message of a topic."""
+    consumer = Consumer(
+        {"bootstrap.servers": endpoints.kafka_bootstrap_servers, "group.id": "line", "enable.auto.commit": False}
+    )
+    partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
+    ends = {number: consumer.get_watermark_offsets(TopicPartition(topic, number))[1] for number in partitions}
+    consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+    found: list[Any] = []
+    end_s = time.monotonic() + 60
+    while len(found) < sum(ends.values()):
+        assert time.monotonic() < end_s, f"{topic} did not give all of its messages"
+        found += [message for message in consumer.consume(500, 0.5) if message.error() is None]
+    consumer.close()
+    return found
 
 
 def wait_for(ready: Callable[[], bool], what: Callable[[], str], deadline_s: float = DEADLINE_S) -> float:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import math
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 from pymongo.database import Database
 
 from tests.events import run_events
-from tests.line import DEADLINE_S, Line, running_line, wait_for
+from tests.line import DEADLINE_S, Line, running_line, topic_messages, wait_for
 from wattline_common import kafka, store
 from wattline_common.codec import Decoder, encode_body, frame
 from wattline_common.errors import ContractError
@@ -100,23 +98,6 @@ def run(line: Line) -> Outcome:
     return Outcome(line, json.loads(ledger.read_text()), kill_code, second.exit_code, audit(line.database))
 
 
-def topic_messages(endpoints: Endpoints, topic: str) -> list[Any]:
-    """Return every message of a topic."""
-    consumer = Consumer(
-        {"bootstrap.servers": endpoints.kafka_bootstrap_servers, "group.id": "line", "enable.auto.commit": False}
-    )
-    partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
-    ends = {number: consumer.get_watermark_offsets(TopicPartition(topic, number))[1] for number in partitions}
-    consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
-    found: list[Any] = []
-    end_s = time.monotonic() + 60
-    while len(found) < sum(ends.values()):
-        assert time.monotonic() < end_s, f"{topic} did not give all of its messages"
-        found += [message for message in consumer.consume(500, 0.5) if message.error() is None]
-    consumer.close()
-    return found
-
-
 def test_the_stream_was_killed_and_stopped_cleanly(outcome: Outcome) -> None:
     """The first stream died by SIGKILL in mid-run; the second obeyed SIGTERM with exit code 0."""
     assert outcome.kill_code == -signal.SIGKILL
@@ -194,7 +175,8 @@ def test_every_sample_keeps_the_arithmetic_of_carbon(outcome: Outcome) -> None:
 
 def test_the_aggregates_topic_ends_in_what_the_store_has(outcome: Outcome) -> None:
     """The event of the highest revision of each window on training.aggregates equals the stored window."""
-    decoder = Decoder(Registry(outcome.endpoints.schema_registry_url).schema_text)
+    registry = Registry(outcome.endpoints.schema_registry_url)
+    decoder = Decoder(lambda schema_id: registry.schema_text(schema_id, kafka.TRAINING_AGGREGATES))
     newest: dict[str, WindowAggregated] = {}
     for message in topic_messages(outcome.endpoints, kafka.TRAINING_AGGREGATES):
         event = decoder.event(message.value())

@@ -17,16 +17,18 @@ from tests.integration.stack_helpers import only, running
 from wattline_common import registry as registry_module
 from wattline_common.codec import Decoder, encode_body, frame
 from wattline_common.errors import ConfigurationError, ContractError, RegistryUnavailableError
-from wattline_common.events import EPOCH, EVENT_TYPES, RunFinished, RunStarted
+from wattline_common.events import EPOCH, EVENT_TYPES, RunFinished, RunStarted, WindowAggregated
 from wattline_common.kafka import TRAINING_AGGREGATES, TRAINING_EVENTS
 from wattline_common.registry import Registry, subject, subjects
 from wattline_common.schemas import VERSIONS
+from wattline_common.verdict import State, Verdict
 
 if TYPE_CHECKING:
     from wattline_stack import Stack, StackSettings
 
 NOWHERE = "http://127.0.0.1:9/apis/ccompat/v7"
 NAME = RunFinished.AVRO_NAME
+FOREIGN = {"type": "record", "name": "Other", "namespace": "elsewhere", "fields": []}
 ALL = sorted((subject(name), version + 1) for name, texts in VERSIONS.items() for version in range(len(texts)))
 
 
@@ -62,6 +64,17 @@ def _changed(**field: Any) -> str:
     schema = json.loads(VERSIONS[NAME][-1])
     schema["fields"].append({"name": "added", "type": "string", **field})
     return json.dumps(schema)
+
+
+def _next_version(monkeypatch: pytest.MonkeyPatch, text: str) -> int:
+    """Put one version more of the record into the contract; return its number."""
+    monkeypatch.setitem(VERSIONS, NAME, (*VERSIONS[NAME], text))
+    return len(VERSIONS[NAME])
+
+
+def _last_verdict(registry: Registry) -> Verdict:
+    """Return the verdict on the record's newest version."""
+    return [each for each in registry.check() if each.subject == subject(NAME)][-1]
 
 
 def _command(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -102,12 +115,34 @@ class TestRegister:
         with pytest.raises(SchemaRegistryError) as refused:
             _client(url).register_schema(subject(NAME), Schema(_changed(), "AVRO"))
         assert refused.value.http_status_code == 409
-        monkeypatch.setitem(VERSIONS, NAME, (*VERSIONS[NAME], _changed()))
-        verdicts = {(name, version): said for name, version, said in registry.check()}
-        assert verdicts.pop((subject(NAME), len(VERSIONS[NAME]))).startswith("refused: not FULL_TRANSITIVE")
-        assert set(verdicts.values()) == {"registered"}
-        with pytest.raises(ConfigurationError, match=f"refuses version {len(VERSIONS[NAME])} of {subject(NAME)}"):
+        bad = _next_version(monkeypatch, _changed())
+        verdicts = {(each.subject, each.version): each for each in registry.check()}
+        assert verdicts.pop((subject(NAME), bad)).state == "refused"
+        assert {each.state for each in verdicts.values()} == {"registered"}
+        with pytest.raises(ConfigurationError, match=f"nothing has been registered.*\n{subject(NAME)} v{bad}: refused"):
             list(registry.register())
+
+    def test_what_is_refused_keeps_all_out(self, registry: Registry, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A tree with one bad schema leaves an empty registry empty: it is judged by the versions before it."""
+        _next_version(monkeypatch, _changed())
+        with pytest.raises(ConfigurationError, match="added: no such field -> string: backward"):
+            list(registry.register())
+        assert _client(url).get_subjects() == []
+
+    def test_a_refusal_of_the_registry_alone_is_said(self, registry: Registry, url: str) -> None:
+        """The check has passed, and in between somebody else's version came: the registry's own words are handed on."""
+        list(registry.register())
+        other = json.loads(_changed(default=""))
+        other["fields"][-1]["type"] = "int"
+        other["fields"][-1]["default"] = 0
+        with pytest.MonkeyPatch.context() as patch:
+            _next_version(patch, json.dumps(other))
+            steps = Registry(url).register()
+            first = next(steps)
+            _client(url).register_schema(subject(NAME), Schema(_changed(default=""), "AVRO"))
+            with pytest.raises(ConfigurationError, match=f"refuses version {len(VERSIONS[NAME])} of {subject(NAME)}"):
+                list(steps)
+        assert first[0] != subject(NAME)
 
     def test_an_incompatible_first_schema_cannot_slip_in_before_the_compatibility(self, url: str) -> None:
         """The compatibility is set before the first version, so nobody registers a bad second one in between."""
@@ -117,16 +152,15 @@ class TestRegister:
     def test_a_compatible_schema_is_taken(self, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
         """A version 2 with a new optional field is acceptable, and then registered beside version 1."""
         first = list(registry.register())
-        monkeypatch.setitem(VERSIONS, NAME, (*VERSIONS[NAME], _changed(default="")))
-        number = len(VERSIONS[NAME])
-        assert (subject(NAME), number, "acceptable") in set(registry.check())
+        number = _next_version(monkeypatch, _changed(default=""))
+        assert Verdict(subject(NAME), number, State.ACCEPTABLE) in set(registry.check())
         second = list(registry.register())
         assert set(first) < set(second)
-        assert (subject(NAME), number, "registered") in set(registry.check())
+        assert Verdict(subject(NAME), number, State.REGISTERED) in set(registry.check())
 
     def test_check_of_an_empty_registry_changes_nothing(self, registry: Registry, url: str) -> None:
         """Everything is acceptable, and nothing is registered by asking."""
-        assert {said for _, _, said in registry.check()} == {"acceptable"}
+        assert {each.state for each in registry.check()} == {"acceptable"}
         assert _client(url).get_subjects() == []
 
 
@@ -173,13 +207,106 @@ class TestRead:
         with pytest.raises(RegistryUnavailableError, match=f"lacks {subject(NAME)};"):
             registry.schema_text(999_999)
 
-    def test_a_foreign_schema_is_given_as_it_is(self, registry: Registry, url: str) -> None:
-        """Somebody else's schema under a known id is text to us; the decoder calls it foreign."""
+    def test_an_id_of_a_foreign_subject_is_refused(self, registry: Registry, url: str) -> None:
+        """Somebody else's id on our topic is the producer's fault, and says whose it is."""
         list(registry.register())
-        foreign = {"type": "record", "name": "Other", "namespace": "elsewhere", "fields": []}
-        number = _client(url).register_schema("other-value", Schema(json.dumps(foreign), "AVRO"))
-        with pytest.raises(ContractError, match="foreign_schema"):
+        number = _client(url).register_schema("other-value", Schema(json.dumps(FOREIGN), "AVRO"))
+        with pytest.raises(
+            ContractError, match=f"schema id {number} is of other-value, none of them of {TRAINING_EVENTS}"
+        ):
+            registry.schema_text(number)
+        with pytest.raises(ContractError) as caught:
             Decoder(registry.schema_text).event(frame(number, b""))
+        assert caught.value.reason == "foreign_subject"
+
+    def test_an_id_of_another_of_our_topics_is_foreign(self, registry: Registry) -> None:
+        """A window on the topic of events is no event, and the other way round."""
+        number = {name: number for name, _, number in registry.register()}
+        window = number[subject(WindowAggregated.AVRO_NAME)]
+        assert json.loads(registry.schema_text(window, TRAINING_AGGREGATES))["name"] == "WindowAggregated"
+        for schema_id, topic in ((window, TRAINING_EVENTS), (number[subject(NAME)], TRAINING_AGGREGATES)):
+            with pytest.raises(ContractError, match="foreign_subject"):
+                registry.schema_text(schema_id, topic)
+
+    def test_an_id_that_others_share_is_still_ours(self, registry: Registry, url: str) -> None:
+        """The registry gives equal schemas one id: one subject of the topic is enough."""
+        number = {name: number for name, _, number in registry.register()}[subject(NAME)]
+        assert _client(url).register_schema("mirror-value", Schema(VERSIONS[NAME][-1], "AVRO")) == number
+        assert json.loads(registry.schema_text(number))["name"] == "RunFinished"
+
+    def test_an_id_whose_subject_is_gone_is_foreign(self, registry: Registry, url: str) -> None:
+        """The registry keeps a schema longer than its subject."""
+        list(registry.register())
+        number = _client(url).register_schema("other-value", Schema(json.dumps(FOREIGN), "AVRO"))
+        _client(url).delete_subject("other-value")
+        with pytest.raises(ContractError, match="foreign_subject: .* is of no subject"):
+            registry.schema_text(number)
+
+    def test_a_foreign_id_in_a_registry_without_our_subjects_is_no_verdict(self, registry: Registry, url: str) -> None:
+        """It may be ours once the registry's data is restored."""
+        number = _client(url).register_schema("other-value", Schema(json.dumps(FOREIGN), "AVRO"))
+        with pytest.raises(RegistryUnavailableError, match="restore its data"):
+            registry.schema_text(number)
+
+
+class TestCheck:
+    """What would break whom, in words."""
+
+    def test_a_hard_break_names_field_types_and_direction(
+        self, registry: Registry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One line a break, with the versions it breaks with, and what the registry thinks of it."""
+        list(registry.register())
+        _next_version(monkeypatch, _changed())
+        assert _last_verdict(registry).reasons == (
+            "added: no such field -> string: backward: new readers cannot read old events; give it a default "
+            "(with version 1 registered)",
+            "the registry refuses it too: not FULL_TRANSITIVE with the versions registered",
+        )
+
+    def test_a_broken_meaning_is_refused_though_the_registry_would_take_it(
+        self, registry: Registry, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The registry sees no meaning; so our check is the only way in."""
+        list(registry.register())
+        changed = json.loads(VERSIONS[NAME][-1])
+        field = next(each for each in changed["fields"] if each["name"] == "duration_s")
+        field["default"] = 1.0
+        _next_version(monkeypatch, json.dumps(changed))
+        broken, alone = _last_verdict(registry).reasons
+        assert broken.startswith("duration_s: default 0.0 -> default 1.0: meaning: ")
+        assert alone == "the registry alone would take it"
+        with pytest.raises(ConfigurationError, match="duration_s: default"):
+            list(registry.register())
+        assert len(_client(url).get_versions(subject(NAME))) == 1
+
+    def test_all_versions_registered_are_compared_not_only_ours(
+        self, registry: Registry, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another branch has registered the field with another type: ours is refused for that version alone."""
+        list(registry.register())
+        theirs = json.loads(_changed(default=""))
+        _client(url).register_schema(subject(NAME), Schema(json.dumps(theirs), "AVRO"))
+        theirs["fields"][-1] |= {"type": "int", "default": 0}
+        _next_version(monkeypatch, json.dumps(theirs))
+        reasons = _last_verdict(registry).reasons
+        assert [each.split(": ")[:3] for each in reasons[:2]] == [
+            ["added", "string -> int", "backward"],
+            ["added", "string -> int", "forward"],
+        ]
+        assert all(each.endswith("(with version 2 registered)") for each in reasons[:2])
+
+    def test_where_the_registry_alone_refuses_its_words_are_handed_on(
+        self, registry: Registry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A field twice: fastavro takes it, and so our rule; the registry calls it no schema."""
+        list(registry.register())
+        twice = json.loads(_changed(default=""))
+        twice["fields"].append(twice["fields"][-1])
+        _next_version(monkeypatch, json.dumps(twice))
+        (reason,) = _last_verdict(registry).reasons
+        assert reason.startswith("the registry refuses it, where our rule sees no break: ")
+        assert "422" in reason
 
 
 class TestAway:
@@ -242,11 +369,12 @@ class TestCommand:
     ) -> None:
         """1, and the verdict stands in the line: CI runs this before a release."""
         list(registry.register())
-        monkeypatch.setitem(VERSIONS, NAME, (*VERSIONS[NAME], _changed()))
+        bad = _next_version(monkeypatch, _changed())
         monkeypatch.setenv("SCHEMA_REGISTRY_URL", url)
         monkeypatch.setattr(sys, "argv", ["registry", "check"])
         assert registry_module.main() == 1
-        assert "refused: not FULL_TRANSITIVE" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert f"{subject(NAME)} v{bad}: refused\n  added: no such field -> string: backward: " in said
 
     def test_list_of_an_empty_registry_says_what_to_do(self, url: str) -> None:
         """1, and the remedy, without a traceback."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from wattline_common.codec import Datum, Decoder, unframe
 from wattline_common.errors import ContractError, StopError, UnavailableError
-from wattline_common.events import WindowAggregated
 from wattline_common.store import event_id, window_id, window_start_us
 from wattline_common.validate import validate
 from wattline_streaming.books import Message, RawEvent, Rejection
@@ -61,8 +60,6 @@ class Acceptance:
 
     def _accept(self, message: Message, *, unread: bool, refused: dict[int, ContractError]) -> RawEvent:
         datum = self._datum(message, refused)
-        if datum.record_name == WindowAggregated.__name__:
-            raise ContractError("foreign_schema", f"{datum.record_name} does not belong on this topic")
         if unread and datum.schema_id in self._branches:
             raise ContractError("undecodable", _REFUSED_BY_JVM)
         validate(datum.record_name, datum.fields)

@@ -43,6 +43,16 @@ def test_a_missing_and_an_additional_file_are_errors(folder: Path) -> None:
         verify(folder, Pins({}, 1, "key"))
 
 
+def test_pins_of_some_parts_are_as_strict(folder: Path) -> None:
+    """A part alone is held to its own sums, and to nothing of another part."""
+    both = Pins({"kafka/a.jar": SUM, "spark/b.jar": SUM}, 1, "key")
+    kafka = both.of({"kafka"})
+    assert (kafka.parts, both.parts) == (("kafka",), ("kafka", "spark"))
+    verify(folder, kafka)
+    with pytest.raises(ResourceError, match=r"spark/b\.jar"):
+        verify(folder, both.of({"spark"}))
+
+
 def test_written_pins_are_what_sha256sum_reads(folder: Path, tmp_path: Path) -> None:
     """`provision --pin` writes the format that sha256sum --check takes."""
     target = tmp_path.parent / f"{tmp_path.name}-sums"

@@ -8,6 +8,7 @@ import threading
 import pytest
 from rich.console import Console
 
+from wattline_stack import progress as progress_module
 from wattline_stack.progress import ConsoleProgress
 
 
@@ -21,6 +22,15 @@ def test_plain_lines_without_a_terminal() -> None:
     assert out.getvalue().splitlines()[0] == "wattline: downloading [once] ..."
     assert len(out.getvalue().splitlines()) == 2
     assert "\x1b" not in out.getvalue()
+
+
+def test_an_unknown_total_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done is said alone when nobody knows how much it will be."""
+    monkeypatch.setattr(progress_module, "LINE_EVERY_S", 0.0)
+    out = io.StringIO()
+    with ConsoleProgress(Console(file=out)).task("downloading") as update:
+        update(7)
+    assert out.getvalue().splitlines()[1] == "wattline: downloading: 7 MB"
 
 
 def test_bars_from_several_threads_share_one_display() -> None:

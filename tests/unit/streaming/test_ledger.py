@@ -13,7 +13,7 @@ import pytest
 from tests.events import START, run_events, sample
 from wattline_common.codec import Decoder, encode_body, frame
 from wattline_common.errors import ContractError, RegistryUnavailableError
-from wattline_common.events import EVENT_TYPES, Event, HardwareSampled, WindowAggregated
+from wattline_common.events import EVENT_TYPES, Event, HardwareSampled
 from wattline_common.schemas import VERSIONS
 from wattline_streaming.acceptance import Acceptance, refused_by_jvm
 from wattline_streaming.books import Books, KafkaPosition, RawEvent, Rejection
@@ -132,12 +132,6 @@ def test_a_true_duplicate_is_not_passed_on() -> None:
     assert (len(books.events), len(passed), books.rejections) == (2, 2, [])
 
 
-ENERGIES = [name for name in WindowAggregated.__slots__ if name.endswith("energy_kwh") or name.startswith("energy_")]
-REQUIRED = [name for name in ENERGIES if name.endswith("_kwh") and "_p" not in name]
-ZERO: dict[str, Any] = dict.fromkeys(REQUIRED, 0.0)
-WINDOW = WindowAggregated(run_id="r", source_id="s", seq=0, timestamp=START, **ZERO)
-
-
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
@@ -147,7 +141,6 @@ WINDOW = WindowAggregated(run_id="r", source_id="s", seq=0, timestamp=START, **Z
         (frame(77, b""), "unknown_schema_id"),
         (frame(99, b""), "foreign_schema"),
         (frame(101, b""), "foreign_subject"),
-        (message(WINDOW), "foreign_schema"),
         (message(sample())[:-9], "truncated"),
         (message(sample()) + b"x", "trailing_bytes"),
         (message(sample(run_id="a.b")), "invalid_id"),
