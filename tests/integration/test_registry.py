@@ -239,7 +239,7 @@ class TestRead:
         list(registry.register())
         number = _client(url).register_schema("other-value", Schema(json.dumps(FOREIGN), "AVRO"))
         _client(url).delete_subject("other-value")
-        with pytest.raises(ContractError, match="foreign_subject: .* is of no subject"):
+        with pytest.raises(ContractError, match=r"foreign_subject: .* is of no subject"):
             registry.schema_text(number)
 
     def test_a_foreign_id_in_a_registry_without_our_subjects_is_no_verdict(self, registry: Registry, url: str) -> None:
