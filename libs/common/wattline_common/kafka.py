@@ -9,17 +9,19 @@ import argparse
 import logging
 import sys
 import time
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
     NewTopic,
+    OffsetSpec,
     ResourceType,
 )
 
@@ -34,6 +36,7 @@ __all__ = [
     "Topic",
     "cluster_id",
     "ensure_topics",
+    "offsets",
     "producer",
     "require_topics",
 ]
@@ -122,6 +125,24 @@ def require_topics(bootstrap_servers: str) -> None:
             f"Kafka at KAFKA_BOOTSTRAP_SERVERS={bootstrap_servers} lacks {', '.join(missing)}; "
             "run: python -m wattline_common.kafka"
         )
+
+
+def offsets(bootstrap_servers: str, topic: str) -> dict[int, tuple[int, int]]:
+    """Return partition -> offset of its first message and of the next to come; raise `BrokerUnavailableError`."""
+    admin = _admin(bootstrap_servers)
+    try:
+        partitions = admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
+        first = _listed(admin, topic, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # untyped there
+        after = _listed(admin, topic, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # likewise
+    except (KafkaException, TimeoutError) as error:
+        raise _unavailable(bootstrap_servers, error) from error
+    return {number: (first[number], after[number]) for number in partitions}
+
+
+def _listed(admin: AdminClient, topic: str, partitions: Iterable[int], spec: OffsetSpec) -> dict[int, int]:
+    asked = {TopicPartition(topic, number): spec for number in partitions}
+    answers = admin.list_offsets(asked, request_timeout=_TIMEOUT_S)
+    return {place.partition: answer.result(_TIMEOUT_S).offset for place, answer in answers.items()}
 
 
 def _admin(bootstrap_servers: str) -> AdminClient:
