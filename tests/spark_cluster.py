@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyspark
 
@@ -37,7 +38,8 @@ class SparkCluster:
 
     def worker_web_ports(self) -> set[int]:
         """Return the web ports of the workers that live."""
-        return {worker["webuiport"] for worker in self.state()["workers"] if worker["state"] == "ALIVE"}
+        alive = [worker for worker in self.state()["workers"] if worker["state"] == "ALIVE"]
+        return {urlsplit(worker["webuiaddress"]).port or 0 for worker in alive}
 
 
 def fetched_json(url: str) -> Any:

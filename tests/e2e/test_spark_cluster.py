@@ -30,7 +30,7 @@ from wattline_streaming.audit import Audit, audit
 
 pytestmark = pytest.mark.timeout(300)
 
-RUNS, SAMPLES = 24, 60
+RUNS, SAMPLES = 12, 30
 POD = "77"  # the id of the executor that is started as Kubernetes would
 
 

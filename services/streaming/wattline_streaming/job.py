@@ -39,6 +39,11 @@ _LONGEST_WAIT_S = 30.0
 _DRAIN_S = 20.0
 # Spark 4.1's Kafka source fails, after the batch is committed, to report progress of a batch that a restart repeats.
 _SPARK_57438 = 'because the return value of "scala.Option.get()" is null'
+_KAFKA_AWAY = (
+    *(f"org.apache.kafka.common.errors.{name}Exception" for name in ("Timeout", "Disconnect", "Network")),
+    "Cannot fetch record for offset",  # so an executor calls a broker that is silent
+    "Failed to construct kafka consumer",
+)
 _PLAN = "=== Streaming Query ==="  # from here on an exception's text is pages of plan
 _BETWEEN_TRIGGERS = "Waiting"  # so begins Spark's word for a query that has done what there was to do
 _POLL_S = 0.2
@@ -129,6 +134,7 @@ class Job:
             "subscribe": TRAINING_EVENTS,
             "startingOffsets": "earliest",
             "includeHeaders": "true",
+            "fetchOffset.numRetries": "1",  # one of Kafka's long timeouts, then we back off and tell
             "maxOffsetsPerTrigger": str(self._settings.max_offsets_per_trigger),
         }
         return self._spark.readStream.format("kafka").options(**options).load()
@@ -222,7 +228,7 @@ class Job:
         self._figures.query_failures += 1
         self._vitals.beat(QUERY)
         self._vitals.note(QUERY, _cause(problem))
-        if not _names(problem, UnavailableError) and self._failures >= _MOST_FAILURES:
+        if not _is_outage(problem) and self._failures >= _MOST_FAILURES:
             raise StopError(
                 f"the same batch failed {self._failures} times; its offsets stand in "
                 f"{self.checkpoint}/offsets. Mend the cause and start again: {problem}"
@@ -235,6 +241,11 @@ class Job:
 def _durations_ms(progress: StreamingQueryProgress | None) -> Document | None:
     """Return what Spark says of a batch: rows, and milliseconds by part."""
     return progress and {"input_rows": progress.numInputRows, "duration_ms": dict(progress.durationMs)}
+
+
+def _is_outage(problem: str) -> bool:
+    """Return whether a server was away, by our own errors or by what Spark's Kafka client says then."""
+    return _names(problem, UnavailableError) or any(text in problem for text in _KAFKA_AWAY)
 
 
 def _names(problem: str, kind: type[WattlineError]) -> bool:
