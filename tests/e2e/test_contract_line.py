@@ -509,7 +509,7 @@ class StoreAway:
 def store_away(contract: ContractLine, probes: Probes, settled: dict[str, RunAudit]) -> StoreAway:
     """Kill the store, let events come, start it again."""
     contract.line.stack.kill("store")
-    contract.produce(run_events("store-away", samples=SAMPLES, start=now()))
+    contract.produce(run_events("store-away", samples=SAMPLES, start=now() - datetime.timedelta(seconds=SAMPLES)))
     wait_for(lambda: "query: " in probes.get("/readyz")[1], lambda: f"the query to fail: {probes.get('/readyz')}")
     live, unready = probes.get("/livez"), probes.get("/readyz")
     contract.line.stack.restart("store")
