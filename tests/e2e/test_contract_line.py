@@ -341,7 +341,8 @@ def restarted(contract: ContractLine, stream: Service, evolution: Evolution, rep
     contract.line.services.end(stream, 1)
     service = contract.line.start_stream()
     third = {STEP: contract.register(subject(STEP), next_version(STEP))}
-    contract.produce(run_events("v3-again", samples=SAMPLES, start=now()), third, **{NEW_FIELD: 0.5})
+    start = now() - datetime.timedelta(seconds=SAMPLES)
+    contract.produce(run_events("v3-again", samples=SAMPLES, start=start), third, **{NEW_FIELD: 0.5})
     return Restarted(service, stream.exit_code, before, contract.wait_for_counts())
 
 

@@ -32,6 +32,7 @@ __all__ = [
 
 CONTEXT = ("user_id", "model_name", "dataset_name", "framework", "environment", "region_iso", "project")
 ENERGY_BY_KIND = {f"energy_{kind.lower()}_kwh": kind.value for kind in DeviceKind}
+_KINDS = frozenset(ENERGY_BY_KIND.values())
 _NUMBERS = (
     "energy_kwh",
     "energy_low_kwh",
@@ -66,7 +67,7 @@ def _reader_schema() -> str:
     kind = {
         "type": "enum",
         "name": "DeviceKind",
-        "symbols": [k.value for k in DeviceKind],
+        "symbols": list(ENERGY_BY_KIND.values()),
         "default": DeviceKind.OTHER.value,
     }
     device = {
@@ -96,5 +97,11 @@ def typed_row(fields: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {name: fields.get(name) for name in ("run_id", *CONTEXT, *_NUMBERS)}
     row |= {"event_time": fields["timestamp"], "simulated": fields.get("simulated", False)}
     for column, kind in ENERGY_BY_KIND.items():
-        row[column] = math.fsum(d["energy_kwh"] for d in devices if d["kind"] == kind) if devices else None
+        row[column] = math.fsum(d["energy_kwh"] for d in devices if _kind(d) == kind) if devices else None
     return row
+
+
+def _kind(device: Mapping[str, Any]) -> str:
+    """Return a device's kind; one that only newer versions know is the enum's default, as it is to `from_avro`."""
+    kind: str = device["kind"]
+    return kind if kind in _KINDS else DeviceKind.OTHER.value
