@@ -18,7 +18,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from wattline_common.errors import StopError, UnavailableError, WattlineError
 from wattline_common.kafka import TRAINING_EVENTS
 from wattline_common.store import STREAMING, Document, StreamingHealth
-from wattline_streaming import executor
+from wattline_streaming import executor, failures
 from wattline_streaming.counts import LedgerCounts, observed
 from wattline_streaming.decode import decode
 from wattline_streaming.figures import Figures
@@ -37,14 +37,6 @@ _GENERATION = 1
 _MOST_FAILURES = 5  # of one batch, for another reason than a server that is away
 _LONGEST_WAIT_S = 30.0
 _DRAIN_S = 20.0
-# Spark 4.1's Kafka source fails, after the batch is committed, to report progress of a batch that a restart repeats.
-_SPARK_57438 = 'because the return value of "scala.Option.get()" is null'
-_KAFKA_AWAY = (
-    *(f"org.apache.kafka.common.errors.{name}Exception" for name in ("Timeout", "Disconnect", "Network")),
-    "Cannot fetch record for offset",  # so an executor calls a broker that is silent
-    "Failed to construct kafka consumer",
-)
-_PLAN = "=== Streaming Query ==="  # from here on an exception's text is pages of plan
 _BETWEEN_TRIGGERS = "Waiting"  # so begins Spark's word for a query that has done what there was to do
 _POLL_S = 0.2
 
@@ -95,7 +87,7 @@ class Job:
                 self._note(query.lastProgress)
                 if stop.is_set():
                     break
-                problem = str(query.exception()).partition(_PLAN)[0]
+                problem = failures.text(query.exception())
             except WattlineError as error:
                 problem = f"{type(error).__name__}: {error}"
             self._back_off(problem, stop)
@@ -219,16 +211,16 @@ class Job:
 
     def _back_off(self, problem: str, stop: threading.Event) -> None:
         """Wait, longer each time; raise `StopError` for what waiting cannot mend."""
-        if _names(problem, StopError):
+        if failures.names(problem, StopError):
             raise StopError(problem)
-        if _SPARK_57438 in problem:
+        if failures.is_spark_57438(problem):
             _LOG.info("the batch that was under way at the last stop is done; going on")
             return
         self._failures += 1
         self._figures.query_failures += 1
         self._vitals.beat(QUERY)
-        self._vitals.note(QUERY, _cause(problem))
-        if not _is_outage(problem) and self._failures >= _MOST_FAILURES:
+        self._vitals.note(QUERY, failures.cause(problem))
+        if not failures.is_outage(problem) and self._failures >= _MOST_FAILURES:
             raise StopError(
                 f"the same batch failed {self._failures} times; its offsets stand in "
                 f"{self.checkpoint}/offsets. Mend the cause and start again: {problem}"
@@ -241,22 +233,6 @@ class Job:
 def _durations_ms(progress: StreamingQueryProgress | None) -> Document | None:
     """Return what Spark says of a batch: rows, and milliseconds by part."""
     return progress and {"input_rows": progress.numInputRows, "duration_ms": dict(progress.durationMs)}
-
-
-def _is_outage(problem: str) -> bool:
-    """Return whether a server was away, by our own errors or by what Spark's Kafka client says then."""
-    return _names(problem, UnavailableError) or any(text in problem for text in _KAFKA_AWAY)
-
-
-def _names(problem: str, kind: type[WattlineError]) -> bool:
-    """Return whether a problem's text, which may come from another process, names an error of a kind."""
-    return any(cls.__name__ in problem for cls in (kind, *kind.__subclasses__()))
-
-
-def _cause(problem: str) -> str:
-    """Return the line that names an error of ours, maybe deep in a trace; without one, how the text begins."""
-    ours = [line for line in problem.splitlines() if any(_names(line, kind) for kind in (UnavailableError, StopError))]
-    return ours[-1] if ours else problem
 
 
 def _now() -> datetime.datetime:

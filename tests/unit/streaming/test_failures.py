@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wattline_streaming.job import _cause, _is_outage
+from wattline_streaming.failures import cause, is_outage
 
 TRACE = """Job aborted due to stage failure: Task 3 in stage 14.0 failed 1 times
 Traceback (most recent call last):
@@ -22,16 +22,16 @@ KAFKA_AWAY = (  # as Spark's driver and executors put it
 @pytest.mark.parametrize("problem", [TRACE, *KAFKA_AWAY])
 def test_a_server_that_is_away_is_an_outage(problem: str) -> None:
     """By an error of ours deep in a trace of an executor, or by the words of Kafka's own client."""
-    assert _is_outage(problem)
+    assert is_outage(problem)
 
 
 @pytest.mark.parametrize("problem", ["KeyError: 'TimeoutException'", "java.lang.OutOfMemoryError", "IndexError"])
 def test_anything_else_is_none(problem: str) -> None:
     """Waiting would not mend it, so its failures are counted."""
-    assert not _is_outage(problem)
+    assert not is_outage(problem)
 
 
 def test_the_cause_is_the_line_of_our_own_error() -> None:
     """It names setting and remedy; without one, the text stands for itself."""
-    assert _cause(TRACE).startswith("wattline_common.errors.StoreUnavailableError: no good answer from the store")
-    assert _cause("java.lang.OutOfMemoryError") == "java.lang.OutOfMemoryError"
+    assert cause(TRACE).startswith("wattline_common.errors.StoreUnavailableError: no good answer from the store")
+    assert cause("java.lang.OutOfMemoryError") == "java.lang.OutOfMemoryError"
