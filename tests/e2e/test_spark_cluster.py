@@ -99,10 +99,11 @@ def outcome(stack_settings: StackSettings, tmp_path_factory: pytest.TempPathFact
 def run(line: Line, cluster: SparkCluster, ports: Ports) -> Outcome:
     """Do what the fixture promises and return all that the tests compare."""
     stream, probes = line.start_stream(), Probes(ports.http)
-    wait_for(probes.is_ready, lambda: f"the stream to be ready: {probes.get('/readyz')} {stream.tail()}", 90)
-    (application,) = fetched_json(ports.rest)
+    wait_for(lambda: bool(applications(ports)), lambda: f"Spark to start: {stream.tail()}", 90)
+    (application,) = applications(ports)
     pod = start_pod(line, ports, application["id"])
     try:
+        wait_for(probes.is_ready, lambda: f"the stream to be ready: {probes.get('/readyz')} {stream.tail()}", 90)
         wait_for(lambda: POD in executors(ports, application["id"]), lambda: f"the pod's executor: {pod.args!r}", 60)
         events = [event for k in range(RUNS) for event in run_events(f"run-{k}", samples=SAMPLES, seed=k)]
         produce(line, events)
@@ -160,6 +161,15 @@ def start_pod(line: Line, ports: Ports, application_id: str) -> subprocess.Popen
     command = [sys.executable, "-m", "wattline_streaming", "executor"]
     with (line.data_dir / "logs" / "pod.log").open("wb") as log:
         return subprocess.Popen(command, env={**os.environ, **told}, stdout=log, stderr=log)
+
+
+def applications(ports: Ports) -> list[dict[str, Any]]:
+    """Return what Spark says of its application; nothing before it has begun."""
+    try:
+        found: list[dict[str, Any]] = fetched_json(ports.rest)
+    except OSError:
+        return []
+    return found
 
 
 def executors(ports: Ports, application_id: str) -> dict[str, dict[str, Any]]:
