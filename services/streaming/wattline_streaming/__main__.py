@@ -161,7 +161,7 @@ def _run(settings: StreamingSettings) -> int:
         def writers() -> dict[int, str]:
             return {number: schemas.note(number, text) for number, text in registry.ids(kafka.TRAINING_EVENTS).items()}
 
-        producer = kafka.producer(settings.endpoints.kafka_bootstrap_servers)
+        producer = kafka.producer(settings.endpoints.kafka_bootstrap_servers, settings.endpoints.kafka_security)
         sink = WindowWriter(database, producer, registry.schema_id(WindowAggregated)).write
         spark = spark_session(settings, defaults)
         signal.signal(signal.SIGINT, lambda *_: stop.set())  # Spark has put its own in its place
@@ -199,7 +199,8 @@ def _look_at_backlog(
 ) -> None:
     from wattline_streaming.backlog import Backlog
 
-    offsets = functools.partial(kafka.offsets, settings.endpoints.kafka_bootstrap_servers, kafka.TRAINING_EVENTS)
+    at = settings.endpoints
+    offsets = functools.partial(kafka.offsets, at.kafka_bootstrap_servers, kafka.TRAINING_EVENTS, at.kafka_security)
     backlog = Backlog(offsets, checkpoint, database[store.DIRTY_WINDOWS], figures, vitals)
     looking = (stop, settings.registry_watch_interval_s)
     threading.Thread(target=backlog.run, args=looking, name="backlog", daemon=True).start()
@@ -222,12 +223,12 @@ def _prepare(
     vitals: Vitals,
 ) -> str:
     """Wait for the servers, check that they are the ones of before; return the Kafka cluster's id."""
-    servers = settings.endpoints.kafka_bootstrap_servers
+    servers, security = settings.endpoints.kafka_bootstrap_servers, settings.endpoints.kafka_security
     while True:
         vitals.beat(QUERY)
         try:
-            kafka.require_topics(servers)
-            cluster_id = kafka.cluster_id(servers)
+            kafka.require_topics(servers, security)
+            cluster_id = kafka.cluster_id(servers, security)
             require_same_cluster(settings.checkpoint_dir, database, cluster_id)
             store.ensure(database)
             registry.require_subjects()
@@ -263,14 +264,15 @@ def _audit(settings: StreamingSettings, form: Callable[[Audit], str]) -> int:
 
 
 def _replay(settings: StreamingSettings, reasons: frozenset[str], *, dry_run: bool) -> int:
-    servers = settings.endpoints.kafka_bootstrap_servers
+    servers, security = settings.endpoints.kafka_bootstrap_servers, settings.endpoints.kafka_security
     database = store.connect(settings.endpoints.mongodb_uri)
-    require_stores_cluster(database, kafka.cluster_id(servers))
+    require_stores_cluster(database, kafka.cluster_id(servers, security))
     acceptance = Acceptance(
         SchemaBook(database, Registry(settings.endpoints.schema_registry_url).schema_text),
         future_tolerance=datetime.timedelta(seconds=settings.future_tolerance_s),
     )
-    replay = Replay(database, kafka.producer(servers), acceptance, now=lambda: datetime.datetime.now(datetime.UTC))
+    producer = kafka.producer(servers, security)
+    replay = Replay(database, producer, acceptance, now=lambda: datetime.datetime.now(datetime.UTC))
     interrupted: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda caught, _: interrupted.append(caught))

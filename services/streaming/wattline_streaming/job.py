@@ -121,8 +121,10 @@ class Job:
         )
 
     def _source(self) -> DataFrame:
+        endpoints = self._settings.endpoints
         options = {
-            "kafka.bootstrap.servers": self._settings.endpoints.kafka_bootstrap_servers,
+            "kafka.bootstrap.servers": endpoints.kafka_bootstrap_servers,
+            **{f"kafka.{name}": value for name, value in endpoints.kafka_security.java().items()},
             "subscribe": TRAINING_EVENTS,
             "startingOffsets": "earliest",
             "includeHeaders": "true",
