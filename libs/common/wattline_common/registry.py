@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar, cast
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 from confluent_kafka.schema_registry import ConfigCompatibilityLevel, Schema, SchemaRegistryClient, ServerConfig
@@ -21,7 +22,7 @@ from wattline_common.schemas import VERSIONS
 from wattline_common.settings import Endpoints
 from wattline_common.verdict import State, Verdict, judge
 
-__all__ = ["COMPATIBILITY", "Registry", "subject", "subjects"]
+__all__ = ["COMPATIBILITY", "Registry", "subject", "subjects", "without_login"]
 
 COMPATIBILITY = ConfigCompatibilityLevel.FULL_TRANSITIVE
 _TIMEOUT_S = 10
@@ -45,14 +46,20 @@ def subjects(topic: str) -> list[str]:
     return [name for name in map(subject, VERSIONS) if name.startswith(f"{topic}-")]
 
 
+def without_login(url: str) -> str:
+    """Return an address as people may see it: without user and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
 class Registry:
-    """A Schema Registry with Confluent's API, as our producers and readers use it.
+    """A Schema Registry with Confluent's API, as our producers and readers use it; its URL may hold user and password.
 
     Each of the client's own ``retries`` draws from the global `random`: within somebody's training there must be none.
     """
 
     def __init__(self, url: str, *, retries: int = 1) -> None:
-        self._url = url
+        self._url = without_login(url)  # for messages
         self._client = SchemaRegistryClient({"url": url, "timeout": _TIMEOUT_S, "max.retries": retries})
         self._at_home: set[tuple[int, str]] = set()  # ids and topics that have been found to belong together
 
