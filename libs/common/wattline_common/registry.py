@@ -9,7 +9,6 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar, cast
-from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 from confluent_kafka.schema_registry import ConfigCompatibilityLevel, Schema, SchemaRegistryClient, ServerConfig
@@ -19,10 +18,10 @@ from wattline_common.errors import ConfigurationError, ContractError, RegistryUn
 from wattline_common.events import Event, WindowAggregated
 from wattline_common.kafka import TRAINING_AGGREGATES, TRAINING_EVENTS
 from wattline_common.schemas import VERSIONS
-from wattline_common.settings import Endpoints
+from wattline_common.settings import Endpoints, without_login
 from wattline_common.verdict import State, Verdict, judge
 
-__all__ = ["COMPATIBILITY", "Registry", "subject", "subjects", "without_login"]
+__all__ = ["COMPATIBILITY", "Registry", "subject", "subjects"]
 
 COMPATIBILITY = ConfigCompatibilityLevel.FULL_TRANSITIVE
 _TIMEOUT_S = 10
@@ -44,12 +43,6 @@ def subject(full_name: str) -> str:
 def subjects(topic: str) -> list[str]:
     """Return the subjects whose records travel on a topic."""
     return [name for name in map(subject, VERSIONS) if name.startswith(f"{topic}-")]
-
-
-def without_login(url: str) -> str:
-    """Return an address as people may see it: without user and password."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 class Registry:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
 
 from wattline_common.environment import Environment
 from wattline_common.kafka_security import PLAINTEXT, KafkaSecurity
 
-__all__ = ["Endpoints", "replication_factor"]
+__all__ = ["Endpoints", "replication_factor", "without_login"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,12 @@ class Endpoints:
 def replication_factor(environment: Environment | None = None) -> int:
     """Read KAFKA_REPLICATION_FACTOR: of topics that are made; raise `ConfigurationError` when it is none."""
     return (environment or Environment()).integer("KAFKA_REPLICATION_FACTOR", 1, at_least=1)
+
+
+def without_login(url: str) -> str:
+    """Return an address as people may see it: without user and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _kafka_security(env: Environment) -> KafkaSecurity:

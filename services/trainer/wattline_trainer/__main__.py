@@ -14,7 +14,7 @@ import wattline
 from wattline.publisher import Wire
 from wattline.wire import KafkaWire
 from wattline_common.errors import ConfigurationError, WattlineError
-from wattline_common.registry import without_login
+from wattline_common.settings import without_login
 from wattline_trainer.ledger import write_ledger
 from wattline_trainer.settings import MAX_MINUTES, MIN_MINUTES, Settings
 from wattline_trainer.simulate.command import add_simulate, simulate

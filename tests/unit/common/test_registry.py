@@ -15,12 +15,6 @@ def test_subjects_are_named_by_topic_and_record() -> None:
     )
 
 
-def test_an_address_is_shown_without_its_login() -> None:
-    """Messages name the registry, never how it is entered."""
-    assert registry.without_login("https://ada:canary@host:8081/apis?x=1") == "https://host:8081/apis?x=1"
-    assert registry.without_login("http://127.0.0.1:8081/apis/ccompat/v7") == "http://127.0.0.1:8081/apis/ccompat/v7"
-
-
 def test_each_record_travels_on_one_topic() -> None:
     """The subjects of all topics are those of all records, each once."""
     found = [name for topic in TOPICS for name in registry.subjects(topic.name)]
