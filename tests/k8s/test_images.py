@@ -180,10 +180,11 @@ def test_streaming_streams_what_the_trainer_sent(pod: Pod) -> None:
     for command in (["wattline_common.kafka"], ["wattline_common.registry", "register"]):
         done = pod.start("streaming", command=["python", "-m", *command], environment=SERVERS)
         assert done.process.wait(120) == 0, done.output
-    stream = pod.start("streaming", writable=["/var/lib/wattline"], environment=SERVERS)
-    # With the HTTP probe merged: is_ready = answers(pod, stream, 9464, "/readyz"), and WATTLINE_HTTP_PORT=9464 above.
-    is_ready = lambda: "streaming training.events into" in stream.output  # noqa: E731
-    pod.wait(is_ready, stream, READY_S)
+    stream = pod.start(
+        "streaming", "run", writable=["/var/lib/wattline"], environment=SERVERS | {"WATTLINE_HTTP_PORT": "9464"}
+    )
+    pod.wait(answers(pod, stream, 9464, "/readyz"), stream, READY_S)
+    assert answers(pod, stream, 9464, "/livez")()
     require_confined(pod, stream)
     fleet = pod.start("trainer", "simulate", "--runs", "3", environment=SERVERS)
     assert fleet.process.wait(READY_S) == 0, fleet.output

@@ -25,6 +25,8 @@ __all__ = [
     "ENERGY_BY_KIND",
     "FILLED",
     "READER_SCHEMA",
+    "REJECTED_REASON",
+    "REJECTED_ROWS",
     "typed_row",
 ]
 
@@ -51,8 +53,12 @@ ARROW_SCHEMA = pa.schema(
     + [(name, pa.float64()) for name in (*_NUMBERS, *ENERGY_BY_KIND)]
 )
 FILLED = "filled"  # the ledger had to fill the row: its schema id was registered while running
-BOOKED_SCHEMA = ARROW_SCHEMA.append(pa.field(FILLED, pa.bool_()))
-_DDL = {pa.string(): "string", pa.bool_(): "boolean", pa.float64(): "double"}
+REJECTED_REASON = "rejected_reason"  # not null: the row is no event but tells how many messages were rejected for it
+REJECTED_ROWS = "rejected_rows"
+BOOKED_SCHEMA = pa.schema(
+    [*ARROW_SCHEMA, (FILLED, pa.bool_()), (REJECTED_REASON, pa.string()), (REJECTED_ROWS, pa.int64())]
+)
+_DDL = {pa.string(): "string", pa.bool_(): "boolean", pa.float64(): "double", pa.int64(): "bigint"}
 BOOKED_DDL = ", ".join(f"{field.name} {_DDL.get(field.type, 'timestamp')}" for field in BOOKED_SCHEMA)
 
 
