@@ -11,6 +11,7 @@ import yaml
 from tools.image.builders import Buildah, Docker
 from tools.image.kustomization import with_digests
 from tools.images import IMAGES, build_command, main
+from wattline_stack.jvm.pins import load_pins
 
 ROOT = Path(__file__).resolve().parents[3]
 DIGEST = "sha256:" + "1" * 64
@@ -98,3 +99,10 @@ def test_a_missing_file_becomes_a_component() -> None:
     text = with_digests("", {"wattline/kafka": ("r.example/w/kafka", DIGEST)})
     assert yaml.safe_load(text)["kind"] == "Component"
     assert with_digests(text, {"wattline/kafka": ("r.example/w/kafka", DIGEST)}) == text
+
+
+def test_the_stream_is_given_the_jars_that_are_pinned() -> None:
+    """The image names Spark's jars one by one, and they are those whose sums are kept."""
+    text = (ROOT / "services/streaming/Dockerfile").read_text("utf-8").replace("\\\n", "")
+    named = text.partition("\nENV WATTLINE_SPARK_JARS=")[2].splitlines()[0].split(",")
+    assert named == [f"/opt/jvm/{path}" for path in sorted(load_pins().sums) if path.startswith("spark/")]
