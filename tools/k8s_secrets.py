@@ -20,7 +20,7 @@ OVERLAYS = Path(__file__).parent.parent / "k8s" / "overlays"
 CLIENTS = ("broker", "registry", "streaming", "trainer")  # who logs into Kafka, each with a password of its own
 PASSWORD_BYTES = 24
 STORE_FILES = {"streaming-store": "the stream, which writes", "dashboard-store": "the dashboard, which reads"}
-# w=1 is a standalone server's most; journal=true: what is acknowledged survives a kill.
+# journal=true: what a server without replicas has acknowledged survives a kill.
 LOCAL_URI = "mongodb://{user}:{password}@mongodb:27017/?authSource=energy_emissions&journal=true"
 
 Variables = Mapping[str, str]
@@ -106,8 +106,8 @@ def _ask_uri(who: str) -> str:
         found = sys.stdin.readline().strip()
     if not found.startswith(("mongodb://", "mongodb+srv://")):
         raise ValueError(
-            f"no MONGODB_URI of {who}: give one on standard input, a line each for {' and '.join(STORE_FILES.values())}, "
-            "as in mongodb+srv://user:password@host/?w=majority"
+            f"no MONGODB_URI of {who}: give one on standard input, a line each for "
+            f"{' and '.join(STORE_FILES.values())}, as in mongodb+srv://user:password@host/?w=majority"
         )
     return found
 
@@ -117,9 +117,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.k8s_secrets",
         description=__doc__,
-        epilog="The overlay `cluster` takes two addresses of its MongoDB from the terminal, or as two lines of standard "
-        "input: the stream's and the dashboard's. Guard the files as you guard what they open: the cluster's id and the "
-        "passwords cannot be read from anywhere else.",
+        epilog="The overlay `cluster` takes two addresses of its MongoDB from the terminal, or as two lines of "
+        "standard input: the stream's and the dashboard's. Guard the files as you guard what they open: the cluster's "
+        "id and the passwords cannot be read from anywhere else.",
     )
     parser.add_argument("overlay", choices=sorted(FILES))
     parser.add_argument("--into", type=Path, help="folder to write to (default: the overlay's own)")

@@ -9,43 +9,62 @@ from typing import Any
 from tests.k8s.environment import environment
 from tests.k8s.rendered import Object, Pod, of_kind, pods
 
-__all__ = ["dangling_references", "dead_flows", "dead_services", "forbidden_flows", "one_sided_flows"]
+__all__ = [
+    "dangling_references",
+    "dead_flows",
+    "dead_services",
+    "forbidden_flows",
+    "one_sided_flows",
+    "unmounted_volumes",
+]
 
 PREREQUISITES = {("Secret", "kafka-tls"), ("Secret", "dashboard-tls")}  # k8s/README.md says how they come to be
 # Ports of what no selector can name: MONGODB_URI's server, the Kubernetes API.
 OUTSIDE_PORTS = {27017, 443, 6443}
+_SOURCES = {"configMapRef": "ConfigMap", "secretRef": "Secret"}
 _NAMESPACE = r"(\.\$\{env:POD_NAMESPACE\}\.svc)?"
 
 
 def dead_services(objects: Sequence[Object]) -> list[str]:
     """Complain of a Service, Ingress or budget that leads to no pod or to a port that the pod has not."""
-    found = []
     everyone = pods(objects)
     services = {each["metadata"]["name"]: each["spec"] for each in of_kind(objects, "Service")}
-    for name, spec in services.items():
-        selected = [pod for pod in everyone if pod.selected_by(spec["selector"])]
-        if len(selected) != 1:
-            found.append(f"Service/{name} selects {len(selected)} workloads")
-        for port in spec["ports"]:
-            found += [
-                f"Service/{name}: {pod.owner} has no port {port['targetPort']}, or another number than {port['port']}"
-                for pod in selected
-                if pod.ports.get(port["targetPort"]) != port["port"]
-            ]
-    for each in of_kind(objects, "StatefulSet"):
-        if each["spec"]["serviceName"] not in services:
-            found.append(f"StatefulSet/{each['metadata']['name']}: no Service {each['spec']['serviceName']}")
-    for each in of_kind(objects, "Ingress"):
-        for rule in each["spec"]["rules"]:
-            for path in rule["http"]["paths"]:
-                backend = path["backend"]["service"]
-                ports = services.get(backend["name"], {}).get("ports", [])
-                if backend["port"]["name"] not in {port["name"] for port in ports}:
-                    found.append(f"Ingress/{each['metadata']['name']} leads to no port of Service/{backend['name']}")
-    for each in of_kind(objects, "PodDisruptionBudget"):
-        if not any(pod.selected_by(each["spec"]["selector"]["matchLabels"]) for pod in everyone):
-            found.append(f"PodDisruptionBudget/{each['metadata']['name']} selects no pod")
-    return found
+    return [
+        *(complaint for name, spec in services.items() for complaint in _dead_service(name, spec, everyone)),
+        *(
+            f"StatefulSet/{each['metadata']['name']}: no Service {each['spec']['serviceName']}"
+            for each in of_kind(objects, "StatefulSet")
+            if each["spec"]["serviceName"] not in services
+        ),
+        *(
+            f"Ingress/{each['metadata']['name']} leads to no port of Service/{backend['name']}"
+            for each in of_kind(objects, "Ingress")
+            for backend in _backends(each)
+            if backend["port"]["name"]
+            not in {port["name"] for port in services.get(backend["name"], {}).get("ports", [])}
+        ),
+        *(
+            f"PodDisruptionBudget/{each['metadata']['name']} selects no pod"
+            for each in of_kind(objects, "PodDisruptionBudget")
+            if not any(pod.selected_by(each["spec"]["selector"]["matchLabels"]) for pod in everyone)
+        ),
+    ]
+
+
+def _dead_service(name: str, spec: Object, everyone: Sequence[Pod]) -> Iterator[str]:
+    selected = [pod for pod in everyone if pod.selected_by(spec["selector"])]
+    if len(selected) != 1:
+        yield f"Service/{name} selects {len(selected)} workloads"
+    for port in spec["ports"]:
+        for pod in selected:
+            if pod.ports.get(port["targetPort"]) != port["port"]:
+                yield f"Service/{name}: {pod.owner} has no port {port['targetPort']} of number {port['port']}"
+
+
+def _backends(ingress: Object) -> Iterator[Any]:
+    for rule in ingress["spec"]["rules"]:
+        for path in rule["http"]["paths"]:
+            yield path["backend"]["service"]
 
 
 def dangling_references(objects: Sequence[Object]) -> list[str]:
@@ -69,22 +88,27 @@ def dangling_references(objects: Sequence[Object]) -> list[str]:
 def _references(pod: Pod) -> Iterator[tuple[str, Object]]:
     for container in pod.containers:
         for source in container.get("envFrom", []):
-            for key, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
-                if key in source:
-                    yield kind, source[key]
-        for variable in container.get("env", []):
-            source = variable.get("valueFrom", {})
-            for key, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
-                if key in source:
-                    yield kind, {"name": source[key]["name"], "items": [{"key": source[key]["key"]}]}
+            yield from ((kind, source[key]) for key, kind in _SOURCES.items() if key in source)
     for volume in pod.spec.get("volumes", []):
         if "configMap" in volume:
             yield "ConfigMap", volume["configMap"]
         if "secret" in volume:
             yield "Secret", {**volume["secret"], "name": volume["secret"]["secretName"]}
-    mounts = {mount["name"] for container in pod.containers for mount in container.get("volumeMounts", [])}
-    unused = {volume["name"] for volume in pod.spec.get("volumes", [])} - mounts
-    assert not unused, f"{pod.owner}: volumes {unused} are mounted nowhere"
+
+
+def unmounted_volumes(objects: Sequence[Object]) -> list[str]:
+    """Complain of a volume that no container mounts, and of a mount without a volume."""
+    claims = {
+        f"StatefulSet/{each['metadata']['name']}": {claim["metadata"]["name"] for claim in claims}
+        for each in of_kind(objects, "StatefulSet")
+        if (claims := each["spec"].get("volumeClaimTemplates", []))
+    }
+    found = []
+    for pod in pods(objects):
+        mounts = {mount["name"] for container in pod.containers for mount in container.get("volumeMounts", [])}
+        volumes = {volume["name"] for volume in pod.spec.get("volumes", [])} | claims.get(pod.owner, set())
+        found += [f"{pod.owner}: {name} is mounted or a volume, but not both" for name in sorted(mounts ^ volumes)]
+    return found
 
 
 class _Flows:

@@ -85,10 +85,11 @@ def tokens(objects: Sequence[Object]) -> list[str]:
             found.append(f"{pod.owner} has no ServiceAccount of its own")
         if _automounts(pod.spec) and not (pod.owner == TOKEN_BEARER and account in with_role):
             found.append(f"{pod.owner} mounts a token")
-    for each in of_kind(objects, "Role", "ClusterRole"):
-        if any("*" in rule[part] for rule in each["rules"] for part in ("apiGroups", "resources", "verbs")):
-            found.append(f"{each['kind']}/{each['metadata']['name']} has a wildcard")
-    return found
+    return found + [
+        f"{each['kind']}/{each['metadata']['name']} has a wildcard"
+        for each in of_kind(objects, "Role", "ClusterRole")
+        if any("*" in rule[part] for rule in each["rules"] for part in ("apiGroups", "resources", "verbs"))
+    ]
 
 
 def _automounts(part: Object) -> bool:
@@ -209,7 +210,8 @@ def volatile_claims(objects: Sequence[Object]) -> list[str]:
         f"{each['kind']}/{each['metadata']['name']} would be deleted with the overlay"
         for each in of_kind(objects, "PersistentVolumeClaim", "PersistentVolume", "Namespace")
     ]
-    for each in of_kind(objects, "StatefulSet"):
-        if each["spec"].get("persistentVolumeClaimRetentionPolicy", {}).get("whenDeleted", "Retain") != "Retain":
-            found.append(f"StatefulSet/{each['metadata']['name']} deletes its claims")
-    return found
+    return found + [
+        f"StatefulSet/{each['metadata']['name']} deletes its claims"
+        for each in of_kind(objects, "StatefulSet")
+        if each["spec"].get("persistentVolumeClaimRetentionPolicy", {}).get("whenDeleted", "Retain") != "Retain"
+    ]

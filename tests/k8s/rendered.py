@@ -17,6 +17,7 @@ from tools import k8s_secrets
 
 __all__ = [
     "BASE",
+    "BLOCK_MANAGER_PORT",
     "COMBINATIONS",
     "ROOT",
     "Combination",
@@ -33,6 +34,7 @@ __all__ = [
 
 ROOT = Path(__file__).parents[2]
 Object = dict[str, Any]
+BLOCK_MANAGER_PORT = 7079
 
 # A component that needs others, or that has no sense with an overlay, says so in its kustomization.yaml, and here.
 NEEDS = {"network-policies/executors": ("network-policies", "spark-executors")}
@@ -83,19 +85,22 @@ def copy_tree(into: Path) -> Path:
     tree = into / "k8s"
     shutil.copytree(ROOT / "k8s", tree, ignore=shutil.ignore_patterns("secrets"))
     for overlay in k8s_secrets.FILES:
-        uri = "mongodb+srv://{who}:a-password-of-the-test@db.example.com/"
-        k8s_secrets.write(overlay, tree / "overlays" / overlay / "secrets", lambda who: uri.format(who=who[4:8]))
+        k8s_secrets.write(overlay, tree / "overlays" / overlay / "secrets", _address)
     return tree
+
+
+def _address(who: str) -> str:
+    return f"mongodb+srv://{who.split()[1].strip(',')}:a-password-of-the-test@db.example.com/"
 
 
 def kustomize(folder: Path) -> list[Object]:
     """Build a folder with kustomize or kubectl, whichever is there; no warning is allowed."""
-    for program, verb in (("kustomize", "build"), ("kubectl", "kustomize")):
-        if shutil.which(program):
-            break
-    else:
+    programs = {"kustomize": "build", "kubectl": "kustomize"}
+    program = next(filter(shutil.which, programs), None)
+    if program is None:
         require("kustomize", "neither kustomize nor kubectl is on the PATH", "install kubectl 1.32 or kustomize 5.5")
-    done = subprocess.run([program, verb, str(folder)], capture_output=True, text=True, check=False)
+    command = [program, programs[program], str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return [each for each in yaml.safe_load_all(done.stdout) if each]
 
@@ -116,7 +121,8 @@ class Pod:
     @property
     def ports(self) -> dict[str, int]:
         """Its ports by name."""
-        return {port["name"]: port["containerPort"] for each in self.containers for port in each.get("ports", [])}
+        found = {port["name"]: port["containerPort"] for each in self.containers for port in each.get("ports", [])}
+        return found | ({"blockmanager": BLOCK_MANAGER_PORT} if self.is_spark_executor else {})  # Spark adds it
 
     @property
     def is_server(self) -> bool:

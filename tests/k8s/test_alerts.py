@@ -29,7 +29,9 @@ def exposed() -> dict[str, set[str]]:
 
 def expressions(objects: list[Object]) -> list[str]:
     """Return all PromQL of rules and board."""
-    rules = [rule for group in named(objects, "PrometheusRule", "streaming")["spec"]["groups"] for rule in group["rules"]]
+    rules = [
+        rule for group in named(objects, "PrometheusRule", "streaming")["spec"]["groups"] for rule in group["rules"]
+    ]
     board = json.loads(text_of(objects, "ConfigMap", "wattline-board")["wattline.json"])
     return [rule["expr"] for rule in rules] + [t["expr"] for panel in board["panels"] for t in panel["targets"]]
 
@@ -39,7 +41,9 @@ def unknown_metrics(texts: list[str], known: dict[str, set[str]]) -> list[str]:
     metrics = {name for text in texts for name in _METRIC.findall(text)}
     found = sorted(metrics - known.keys())
     for labels, metric in (match for text in texts for match in _LABELS.findall(text)):
-        found += [f"{metric}{{{label}}}" for label in re.findall(r"\w+", labels) if label not in known.get(metric, set())]
+        found += [
+            f"{metric}{{{label}}}" for label in re.findall(r"\w+", labels) if label not in known.get(metric, set())
+        ]
     return found
 
 

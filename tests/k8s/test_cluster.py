@@ -8,7 +8,7 @@ import pytest
 
 from tests.k8s import invariants
 from tests.k8s.conftest import Render
-from tests.k8s.rendered import COMBINATIONS, Combination, Object, named, of_kind, text_of
+from tests.k8s.rendered import BLOCK_MANAGER_PORT, COMBINATIONS, Combination, Object, named, of_kind, text_of
 
 CLUSTER = [each for each in COMBINATIONS if each.overlay == "cluster"]
 
@@ -121,7 +121,8 @@ def test_checkpoint_is_shared_with_the_executors(cluster: list[Object]) -> None:
     assert checkpoint.startswith(places["checkpoint"] + "/")
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert settings["spark.driver.port"] == str(ports["spark-driver"])
-    assert settings["spark.driver.blockManager.port"] == str(ports["spark-blocks"])
+    assert settings["spark.driver.blockManager.port"] == str(ports["blockmanager"])
+    assert settings["spark.blockManager.port"] == str(BLOCK_MANAGER_PORT)  # what the policies of executors go by
 
 
 def _pod_spec(workload: Object) -> Any:
