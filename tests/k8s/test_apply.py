@@ -24,9 +24,22 @@ from tests.requirements import require
 
 SETTING = "WATTLINE_TEST_KUBECONFIG"
 DEADLINE_S = 60.0
+KINDS = (
+    *("statefulsets", "deployments", "cronjobs", "services", "configmaps", "secrets", "serviceaccounts"),
+    *(
+        "networkpolicies",
+        "ingresses",
+        "poddisruptionbudgets",
+        "roles",
+        "rolebindings",
+        "podmonitors",
+        "prometheusrules",
+    ),
+)
 CRDS = Path(__file__).with_name("crds.yaml")
-# kubectl says so though nothing changes: of a StatefulSet's claims, and of a long value, whose lines kustomize breaks.
-_SAYS_CONFIGURED = re.compile(r"(statefulset\.apps|secret)/\S+ configured")
+# kubectl says so though nothing changes: of a StatefulSet with claims, of a budget (its selector is always replaced),
+# and of a Secret with a long value, whose lines kustomize breaks.
+_SAYS_CONFIGURED = re.compile(r"(statefulset\.apps|poddisruptionbudget\.policy|secret)/\S+ configured")
 
 
 class Kubectl:
@@ -101,9 +114,8 @@ class Installation:
 
     def versions(self) -> dict[str, str]:
         """Return what changes with each object of the overlay: its generation, or without one its version."""
-        kinds = "statefulsets,deployments,cronjobs,services,networkpolicies,configmaps,secrets,serviceaccounts"
         selector = "app.kubernetes.io/part-of=wattline"
-        items = self.kubectl.json("get", "-n", self.namespace, kinds, "-l", selector)["items"]
+        items = self.kubectl.json("get", "-n", self.namespace, ",".join(KINDS), "-l", selector)["items"]
         meta = {f"{each['kind']}/{each['metadata']['name']}": each["metadata"] for each in items}
         return {name: str(each.get("generation") or each["resourceVersion"]) for name, each in meta.items()}
 
