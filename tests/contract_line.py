@@ -52,9 +52,7 @@ class ContractLine:
         self.expected = 0  # events that must come to be in the store
         self.ids: dict[tuple[str, int], int] = {}  # full name and version -> id
         self._texts: dict[int, str] = {}
-        self.extra: dict[
-            tuple[str, str], int
-        ] = {}  # subject and schema -> id, beside the released ones, in their order
+        self.extra: dict[tuple[str, str], int] = {}  # subject and schema -> id, of those beside the released ones
         self._producer = kafka.producer(line.endpoints.kafka_bootstrap_servers)
         for name, version, number in Registry(line.endpoints.schema_registry_url).register():
             full_name = name.partition("-")[2]

@@ -11,10 +11,11 @@ import random
 import pytest
 from hypothesis import HealthCheck, core, settings
 
-__all__ = ["pytest_terminal_summary"]
+__all__ = ["pytest_collection_modifyitems", "pytest_terminal_summary"]
 
 # The whole contract is one strategy, so some records are large and slow to draw: that is no fault of a test.
 _SUPPRESSED = [HealthCheck.too_slow, HealthCheck.data_too_large]
+_THOROUGH_TIMEOUT_S = 7200
 _PRINTED = pytest.StashKey[bool]()
 
 settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True, suppress_health_check=_SUPPRESSED)
@@ -23,6 +24,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "ci")
 
 if core.global_force_seed is None:
     core.global_force_seed = random.randrange(2**32)  # type: ignore[assignment]  # no secret; typed as None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give a thorough property the time that it takes."""
+    if settings().max_examples > settings.get_profile("ci").max_examples:
+        for item in items:
+            item.add_marker(pytest.mark.timeout(_THOROUGH_TIMEOUT_S))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

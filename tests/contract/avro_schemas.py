@@ -49,7 +49,7 @@ class _Author:
     def _real(self, *_: Any) -> Any:
         return self._draw(st.sampled_from(["float", "double"]))
 
-    def _bytes(self, namespace: str, depth: int) -> Any:
+    def _bytes(self, namespace: str, *_: Any) -> Any:
         match self._draw(st.sampled_from(["bytes", "decimal", "fixed", "fixed decimal", "known"])):
             case "decimal":
                 return {"type": "bytes", **self._decimal(38)}
@@ -68,7 +68,7 @@ class _Author:
         scale = self._draw(st.integers(0, precision))
         return {"logicalType": "decimal", "precision": precision, "scale": scale}
 
-    def _text(self, namespace: str, depth: int) -> Any:
+    def _text(self, namespace: str, *_: Any) -> Any:
         match self._draw(st.sampled_from(["string", "uuid", "enum", "known"])):
             case "uuid":
                 return {"type": "string", "logicalType": "uuid"}
@@ -86,7 +86,7 @@ class _Author:
         return {"type": "map", "values": self.type_in(namespace, depth + 1)}
 
     def _record(self, namespace: str, depth: int) -> Any:
-        if self._known["record"] and self._draw(st.booleans()):
+        if bool(self._known["record"]) and self._draw(st.booleans()):
             return self._reference("record", namespace)
         return self._new_record(namespace, depth)
 

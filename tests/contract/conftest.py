@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.hypothesis_profile import pytest_terminal_summary
+from tests.hypothesis_profile import pytest_collection_modifyitems, pytest_terminal_summary
 
-__all__ = ["pytest_terminal_summary"]
+__all__ = ["pytest_collection_modifyitems", "pytest_terminal_summary"]

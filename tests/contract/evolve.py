@@ -98,9 +98,8 @@ def illegal(
 ) -> tuple[dict[str, Any], Edit]:
     """Return a schema after one forbidden edit (of those named) among some allowed ones, and that edit."""
     tree = expand(schema)
-    forbidden = {name: (sites, FORBIDDEN[name][1]) for name in among if (sites := FORBIDDEN[name][0](tree))}
-    name = draw(st.sampled_from(sorted(forbidden)))
-    sites, edit = forbidden[name]
+    name = draw(st.sampled_from(sorted(among)).filter(lambda name: FORBIDDEN[name][0](tree)))
+    sites, edit = FORBIDDEN[name][0](tree), FORBIDDEN[name][1]
     found = Edit(name, edit(draw, tree, draw(st.sampled_from(sites))))
     note(repr(found))
     _edit_legally(draw, tree, _fresh(schema), {path for path, _ in found.breaks}, draw(st.integers(0, _MOST_EDITS)))

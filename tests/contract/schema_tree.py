@@ -117,6 +117,6 @@ def open_records(tree: dict[str, Any]) -> list[dict[str, Any]]:
     closed: set[int] = set()
     for record in records(tree):
         for field in record["fields"]:
-            if field.get("default"):
+            if field.get("default") and not isinstance(field["type"], str):
                 closed |= {id(each) for each in records({"fields": [field]})}
     return [each for each in records(tree) if id(each) not in closed]

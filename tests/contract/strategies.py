@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hypothesis import strategies as st
 
@@ -42,7 +42,7 @@ _LOGICAL: dict[str, st.SearchStrategy[Any]] = {
 
 @functools.cache
 def schema_versions() -> dict[str, list[dict[str, Any]]]:
-    """Return full name -> schemas of versions 1, 2, ..., read from schemas/ without the generator. Not to be changed."""
+    """Return full name -> schemas of versions 1, 2, ... as schemas/ has them, without the generator; change none."""
     found: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(SCHEMAS_FOLDER.glob("*/*/v*.avsc"), key=lambda each: (each.parent, int(each.stem[1:]))):
         schema = json.loads(path.read_text(encoding="utf-8"))
@@ -123,7 +123,7 @@ def _full_name(name: str, namespace: str) -> str:
 
 
 def _most(limits: Mapping[str, Any]) -> int:
-    return min(_MOST_ITEMS, limits.get("maxItems", _MOST_ITEMS))
+    return min(_MOST_ITEMS, int(limits.get("maxItems", _MOST_ITEMS)))
 
 
 def _texts(limits: Mapping[str, Any]) -> st.SearchStrategy[str]:
@@ -139,9 +139,10 @@ def _primitive(name: str, limits: Mapping[str, Any]) -> st.SearchStrategy[Any]:
         case "string":
             return _texts(limits)
         case "double" | "float":
-            finite = {} if lowest is not None and highest is not None else {"allow_infinity": not limits.get("finite")}
-            width = 64 if name == "double" else 32
-            return st.floats(lowest, highest, allow_nan=False, width=width, **finite)  # NaN equals not even itself
+            bounded = lowest is not None and highest is not None
+            infinity = None if bounded else not limits.get("finite")  # Hypothesis takes no word on it between bounds
+            width: Literal[32, 64] = 64 if name == "double" else 32
+            return st.floats(lowest, highest, allow_nan=False, allow_infinity=infinity, width=width)  # NaN != NaN
         case "int" | "long":
             bound = 2 ** _BITS[name]
             return st.integers(-bound if lowest is None else lowest, bound - 1 if highest is None else highest)

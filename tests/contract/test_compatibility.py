@@ -8,7 +8,7 @@ from typing import Any
 
 import fastavro
 from fastavro.read import SchemaResolutionError
-from hypothesis import assume, given
+from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
 from tests.contract.evolve import bases, history, illegal, legal
@@ -81,4 +81,8 @@ def _is_read(draw: st.DataObject, writer: dict[str, Any], reader: dict[str, Any]
         return False
     except UnicodeDecodeError:  # bytes as a string: resolved, though these bytes are no text
         return True
+    except TypeError as error:  # fastavro does not follow a name within a reader's union, as Avro's own readers do
+        if "string indices must be integers" not in str(error):
+            raise
+        reject()
     return True

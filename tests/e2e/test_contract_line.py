@@ -1,8 +1,8 @@
 """The contract on the whole line: real servers, and one service that is started twice.
 
 Producers of every version, 200 damaged messages between good ones, a replay of what was rejected, a registry that
-loses its data: each is done once, by a fixture, and the tests say what must have come of it. WATTLINE_TEST_SEED varies
-the damage.
+loses its data, a store that is away: each is done once, by a fixture, and the tests say what must have come of it, and
+what the stream told of it over HTTP. WATTLINE_TEST_SEED varies the damage.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import os
+import re
 import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from tests.damage import KINDS, Damaged
 from tests.damage import RUN_ID as DAMAGED_RUN_ID
 from tests.events import START, run_events
 from tests.line import running_line, topic_messages, wait_for
+from tests.probes import Probes, free_port
 from wattline_common import kafka, store
 from wattline_common.codec import Decoder
 from wattline_common.events import Event, HardwareSampled, RunFinished, StepCompleted
@@ -41,6 +44,9 @@ DAMAGED = 200
 TOLERANCE_S = 6.0
 STEP, SAMPLE, FINISH = StepCompleted.AVRO_NAME, HardwareSampled.AVRO_NAME, RunFinished.AVRO_NAME
 SAMPLES = 20
+ROOT = Path(__file__).resolve().parents[2]
+Metrics = dict[tuple[str, frozenset[tuple[str, str]]], float]
+NO_LABELS: frozenset[tuple[str, str]] = frozenset()
 
 
 def now() -> datetime.datetime:
@@ -49,9 +55,21 @@ def now() -> datetime.datetime:
 
 
 @pytest.fixture(scope="module")
-def contract(stack_settings: StackSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContractLine]:
+def probes() -> Probes:
+    """Give the stream's own HTTP endpoint."""
+    return Probes(free_port())
+
+
+@pytest.fixture(scope="module")
+def contract(
+    stack_settings: StackSettings, probes: Probes, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ContractLine]:
     """Run the servers and the stream."""
-    settings = {"WATTLINE_FUTURE_TOLERANCE_S": str(TOLERANCE_S), "WATTLINE_REGISTRY_WATCH_INTERVAL_S": "1"}
+    settings = {
+        "WATTLINE_FUTURE_TOLERANCE_S": str(TOLERANCE_S),
+        "WATTLINE_REGISTRY_WATCH_INTERVAL_S": "1",
+        "WATTLINE_HTTP_PORT": str(probes.port),
+    }
     with running_line(tmp_path_factory.mktemp("contract"), **settings) as line:
         yield ContractLine(line)
 
@@ -181,6 +199,63 @@ def test_every_damaged_message_is_told_once(damage: Damage) -> None:
         assert message.headers() == [*one.headers, *ours]
 
 
+@pytest.fixture(scope="module")
+def scraped(contract: ContractLine, probes: Probes, evolution: Evolution, damage: Damage) -> Metrics:
+    """Scrape once the stream has told of everything so far, and nothing is left to do."""
+    contract.wait_until_settled()
+
+    def told() -> bool:
+        metrics = probes.metrics()
+        booked = metrics["wattline_events_booked_total", NO_LABELS] == contract.expected
+        left = {"wattline_lag_messages", "wattline_windows_dirty"}
+        return booked and all(metrics.get((name, NO_LABELS)) == 0 for name in left)
+
+    wait_for(told, lambda: f"{contract.expected} events to be told: {probes.get('/metrics')}")
+    return probes.metrics()
+
+
+def test_what_prometheus_reads_equals_the_store(
+    contract: ContractLine, scraped: Metrics, evolution: Evolution, damage: Damage
+) -> None:
+    """Events booked, filled, and rejected by reason; messages read; newest event time."""
+    raw = contract.line.database[store.TRAINING_METRICS]
+    reasons = Counter(document["reason"] for document in damage.kept.values())
+    told = {dict(labels)["reason"]: value for (name, labels), value in scraped.items() if "rejected" in name}
+    assert told == reasons
+    assert scraped["wattline_events_booked_total", NO_LABELS] == raw.count_documents({})
+    assert scraped["wattline_events_filled_total", NO_LABELS] == evolution.v3_events
+    read = scraped["wattline_messages_read_total", NO_LABELS]
+    assert read == len(topic_messages(contract.line.endpoints, kafka.TRAINING_EVENTS))
+    newest = raw.find_one({}, sort=[("timestamp_us", -1)])
+    assert newest is not None
+    told_s = scraped["wattline_newest_event_timestamp_seconds", NO_LABELS]
+    assert told_s == pytest.approx(newest["timestamp_us"] / 1e6, abs=0.001)
+    assert scraped["wattline_windows_settled_total", NO_LABELS] >= len(
+        contract.line.database[store.AGGREGATED_METRICS].distinct("_id")
+    )
+
+
+def test_a_healthy_stream_says_so(scraped: Metrics) -> None:
+    """No problem, no failure; batches took time in each of Spark's parts; its times are of now."""
+    problems = {dict(labels)["part"]: value for (name, labels), value in scraped.items() if name == "wattline_problem"}
+    assert problems == {"query": 0, "settling": 0, "registry": 0, "backlog": 0}
+    assert scraped["wattline_query_failures_total", NO_LABELS] == 0
+    assert scraped["wattline_batches_total", NO_LABELS] > 3
+    whole_s = scraped["wattline_batch_seconds_total", frozenset({("part", "triggerExecution")})]
+    assert 0 < scraped["wattline_batch_seconds_total", frozenset({("part", "addBatch")})] < whole_s
+    for name in ("batch", "settling"):
+        at_s = scraped[f"wattline_last_{name}_timestamp_seconds", NO_LABELS]
+        assert now().timestamp() - 300 < at_s <= now().timestamp()
+    assert scraped["wattline_watermark_timestamp_seconds", NO_LABELS] < now().timestamp()
+
+
+def test_every_metric_of_the_table_is_there_and_no_other(scraped: Metrics) -> None:
+    """The table in the service's README and /metrics of a stream that has worked name the same."""
+    readme = (ROOT / "services" / "streaming" / "README.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| `(wattline_[a-z_]+)` \|", readme, re.MULTILINE))
+    assert told == {name for name, _ in scraped}
+
+
 @dataclass
 class Replayed:
     """What replay-rejected said, each time."""
@@ -198,7 +273,7 @@ def renamed(events: Sequence[Event], run_id: str) -> list[Event]:
 
 
 @pytest.fixture(scope="module")
-def replayed(contract: ContractLine, damage: Damage) -> Replayed:
+def replayed(contract: ContractLine, damage: Damage, scraped: Metrics) -> Replayed:
     """Let events be rejected for reasons that pass, let those pass, replay; and tell the same runs without a fault.
 
     One run is long past, so its windows are due; a third of its events and its end carry ids that are nobody's yet. The
@@ -266,7 +341,8 @@ def restarted(contract: ContractLine, stream: Service, evolution: Evolution, rep
     contract.line.services.end(stream, 1)
     service = contract.line.start_stream()
     third = {STEP: contract.register(subject(STEP), next_version(STEP))}
-    contract.produce(run_events("v3-again", samples=SAMPLES, start=now()), third, **{NEW_FIELD: 0.5})
+    start = now() - datetime.timedelta(seconds=SAMPLES)
+    contract.produce(run_events("v3-again", samples=SAMPLES, start=start), third, **{NEW_FIELD: 0.5})
     return Restarted(service, stream.exit_code, before, contract.wait_for_counts())
 
 
@@ -283,6 +359,8 @@ class Wiped:
 
     problem: str
     problem_in_part: str
+    live: tuple[int, str]
+    unready: tuple[int, str]
     log: str
     held: Place
     rejected_before: set[Place]
@@ -291,7 +369,7 @@ class Wiped:
 
 
 @pytest.fixture(scope="module")
-def wiped(contract: ContractLine, restarted: Restarted) -> Wiped:
+def wiped(contract: ContractLine, probes: Probes, restarted: Restarted) -> Wiped:
     """Empty the registry under the running stream; then register again, first the released schemas, then the rest."""
 
     def problem() -> str:
@@ -305,6 +383,7 @@ def wiped(contract: ContractLine, restarted: Restarted) -> Wiped:
     wait_for(lambda: "lacks" in problem(), problem)
     contract.wait_for_events()
     told = problem()
+    live, unready = probes.get("/livez"), probes.get("/readyz")
     held, *_ = contract.send([(b"held", b"\x00" + UNKNOWN_ID.to_bytes(4, "big") + b"body", [])])
     contract.produce(run_events("behind", samples=SAMPLES))
     wait_for(lambda: "the query stopped" in restarted.service.log.read_text(), restarted.service.tail)
@@ -317,8 +396,9 @@ def wiped(contract: ContractLine, restarted: Restarted) -> Wiped:
     wait_for(lambda: not problem(), problem)
     contract.wait_for_rejections([held])
     contract.wait_for_events()
+    wait_for(probes.is_ready, lambda: f"the stream to be ready again: {probes.get('/readyz')}")
     log = restarted.service.log.read_text()
-    return Wiped(told, in_part, log, held, rejected_before, rejected_meanwhile, contract.rejected())
+    return Wiped(told, in_part, live, unready, log, held, rejected_before, rejected_meanwhile, contract.rejected())
 
 
 def test_a_wiped_registry_is_told_with_its_remedy(wiped: Wiped) -> None:
@@ -329,6 +409,13 @@ def test_a_wiped_registry_is_told_with_its_remedy(wiped: Wiped) -> None:
         assert "python -m wattline_common.registry register" in told
         assert wiped.log.count(told) >= 1
     assert "the registry has every schema again" in wiped.log
+
+
+def test_a_wiped_registry_makes_the_stream_unready_not_dead(wiped: Wiped) -> None:
+    """A restart would mend nothing, so /livez stays 200; /readyz says what is missing, and is 200 when it is there."""
+    assert wiped.live == (200, "ok\n")
+    assert wiped.unready[0] == 503
+    assert wiped.unready[1].startswith("registry: the registry at SCHEMA_REGISTRY_URL")
 
 
 @pytest.fixture(scope="module")
@@ -407,6 +494,39 @@ def test_after_a_replay_the_collections_equal_the_faultless_run(
     for name, documents in left.items():
         for one, other in zip(documents, right[name], strict=True):
             assert alike(one, other), (one, other)
+
+
+@dataclass
+class StoreAway:
+    """What the stream told while its store was killed, and what it stored of what came meanwhile."""
+
+    live: tuple[int, str]
+    unready: tuple[int, str]
+    failures: float
+    stored: int
+
+
+@pytest.fixture(scope="module")
+def store_away(contract: ContractLine, probes: Probes, settled: dict[str, RunAudit]) -> StoreAway:
+    """Kill the store, let events come, start it again."""
+    contract.line.stack.kill("store")
+    contract.produce(run_events("store-away", samples=SAMPLES, start=now() - datetime.timedelta(seconds=SAMPLES)))
+    wait_for(lambda: "query: " in probes.get("/readyz")[1], lambda: f"the query to fail: {probes.get('/readyz')}")
+    live, unready = probes.get("/livez"), probes.get("/readyz")
+    contract.line.stack.restart("store")
+    wait_for(probes.is_ready, lambda: f"the stream to be ready again: {probes.get('/readyz')}")
+    contract.wait_for_events()
+    return StoreAway(live, unready, probes.value("wattline_query_failures_total"), contract.line.stored())
+
+
+def test_a_killed_store_makes_the_stream_unready_not_dead(contract: ContractLine, store_away: StoreAway) -> None:
+    """/livez stays 200; /readyz names the setting of what is away; afterwards nothing is missing."""
+    assert store_away.live == (200, "ok\n")
+    assert store_away.unready[0] == 503
+    assert "query: " in store_away.unready[1]
+    assert all("MONGODB_URI" in line for line in store_away.unready[1].splitlines())
+    assert store_away.failures >= 1
+    assert store_away.stored == contract.expected
 
 
 def test_an_id_with_another_schema_stops_the_stream(contract: ContractLine, restarted: Restarted, wiped: Wiped) -> None:

@@ -11,15 +11,15 @@ import pytest
 from pymongo.database import Database
 from pyspark.sql import SparkSession
 
-from tests.hypothesis_profile import pytest_terminal_summary
+from tests.hypothesis_profile import pytest_collection_modifyitems, pytest_terminal_summary
 from wattline_common import store
 from wattline_stack import Endpoints, SilentProgress, Stack, StackSettings
 from wattline_stack.demo import FAST_START_JAVA_OPTIONS
 from wattline_stack.jvm.java import spark_java_home
-from wattline_streaming.job import spark_session
+from wattline_streaming.session import spark_session
 from wattline_streaming.settings import StreamingSettings
 
-__all__ = ["database", "pytest_terminal_summary", "spark"]
+__all__ = ["database", "pytest_collection_modifyitems", "pytest_terminal_summary", "spark"]
 
 
 @pytest.fixture
@@ -44,7 +44,8 @@ def spark(stack_settings: StackSettings) -> Iterator[SparkSession]:
         session = spark_session(
             StreamingSettings(
                 spark_jars=",".join(map(str, bundle.jars("spark"))), driver_java_options=FAST_START_JAVA_OPTIONS
-            )
+            ),
+            {},
         )
         yield session
         session.stop()

@@ -218,6 +218,17 @@ def test_the_producer_places_keys_as_java_does(servers: str) -> None:
     }
 
 
+def test_offsets_say_how_many_messages_a_topic_holds(servers: str) -> None:
+    """By partition, those without a message included."""
+    kafka.ensure_topics(servers)
+    producer = kafka.producer(servers)
+    for partition in (1, 1, 4):
+        producer.produce(kafka.TRAINING_EVENTS, value=b"one", partition=partition)
+    assert producer.flush(TIMEOUT_S) == 0
+    found = kafka.offsets(servers, kafka.TRAINING_EVENTS)
+    assert {number: after - first for number, (first, after) in found.items()} == {0: 0, 1: 2, 2: 0, 3: 0, 4: 1, 5: 0}
+
+
 def test_the_broker_stamps_the_time(servers: str) -> None:
     """A producer's own timestamp does not count: retention and late events go by the broker's clock."""
     began_ms = time.time() * 1000 - 5_000

@@ -20,7 +20,7 @@ from wattline_common.store import SETTLEMENT, Document
 from wattline_streaming.audit import audit
 from wattline_streaming.books import Books, KafkaPosition, Message, RawEvent, Rejection
 from wattline_streaming.identity import SchemaBook, require_same_cluster
-from wattline_streaming.settle import Settler
+from wattline_streaming.settle import Settled, Settler
 from wattline_streaming.sink import update_window
 
 DELAY = datetime.timedelta(seconds=30)
@@ -134,9 +134,9 @@ def test_settling_writes_what_the_stream_missed(database: Database[Document], sp
     """Windows that the stream never wrote are folded from raw once they are due, and the audit then is clean."""
     line = Line(database, spark)
     line.deliver(run_events("run", samples=100))
-    assert line.settler.step(line.now) == 0, "nothing is due yet"
+    assert line.settler.step(line.now) == Settled(), "nothing is due yet"
     line.now = START + datetime.timedelta(minutes=2) + DELAY
-    assert line.settler.step(line.now) == 2
+    assert line.settler.step(line.now).folded_anew == 2
     found = audit(database)
     assert (found.clean, found.open_windows, len(found.runs)) == (True, 0, 1)
     revisions = [window["aggregate"]["revision"] for window in database[store.AGGREGATED_METRICS].find()]
@@ -156,7 +156,7 @@ def test_a_right_window_is_left_alone_and_a_late_event_is_added(
     (before,) = database[store.AGGREGATED_METRICS].find()
     line.deliver([late])
     line.now += QUIET
-    assert line.settler.step(line.now) == 1
+    assert line.settler.step(line.now).folded_anew == 1
     (after,) = database[store.AGGREGATED_METRICS].find()
     assert after["aggregate"]["events"] == before["aggregate"]["events"] + 1 == len(events)
     assert after["aggregate"]["revision"] == 2 * SETTLEMENT + len(events)

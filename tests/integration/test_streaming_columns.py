@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 import random
 import statistics
@@ -12,11 +13,12 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+from tests.avro_pieces import pieces
 from tests.events import START, run_events, sample
+from tests.integration.spark_decoding import decoded
 from wattline_common.codec import encode_body, frame
 from wattline_common.events import DeviceKind, DeviceReading, Event, HardwareSampled
 from wattline_common.schemas import VERSIONS
-from wattline_streaming.decode import decode
 from wattline_streaming.typed import ARROW_SCHEMA, typed_row
 from wattline_streaming.windows import fold
 
@@ -30,24 +32,13 @@ def message(event: Event) -> bytes:
     return frame(IDS[event.AVRO_NAME], encode_body(event))
 
 
-def decoded(spark: SparkSession, values: list[bytes | None]) -> list[dict[str, Any]]:
-    """Return the typed columns that `decode` gives for the values, in their order."""
-    schema = (
-        "key binary, value binary, headers array<struct<key:string,value:binary>>, "
-        "partition int, offset long, timestamp timestamp"
-    )
-    rows = [(None, value, None, 0, offset, START) for offset, value in enumerate(values)]
-    table = decode(spark.createDataFrame(rows, schema), WRITERS).orderBy("offset").toArrow()
-    return list(table.select(ARROW_SCHEMA.names).to_pylist())
-
-
 def test_from_avro_and_python_fill_the_same_columns(spark: SparkSession) -> None:
     """What the JVM decodes with the writer's schema equals what the ledger would fill, for every kind of event."""
     gpu = DeviceReading(kind=DeviceKind.GPU, energy_kwh=3e-6, energy_low_kwh=2e-6, energy_high_kwh=4e-6)
     two_gpus = sample(energy_kwh=6e-6, devices=[gpu, gpu], project="Ünï", simulated=True)
     events = [*run_events("run", samples=20), two_gpus, sample(cpu_utilization_pct=None, devices=[])]
     expected = [typed_row(event.to_avro()) for event in events]
-    rows = decoded(spark, [message(event) for event in events])
+    rows = decoded(spark, [message(event) for event in events], WRITERS).to_pylist()
     assert len(rows) == len(expected)
     for row, wanted in zip(rows, expected, strict=True):
         numbers = {name: value for name, value in wanted.items() if isinstance(value, float)}
@@ -55,11 +46,26 @@ def test_from_avro_and_python_fill_the_same_columns(spark: SparkSession) -> None
         assert row | numbers == wanted
 
 
+def test_a_kind_of_device_of_tomorrow_counts_as_other_everywhere(spark: SparkSession) -> None:
+    """The JVM reads an unknown symbol as the enum's default, and so must the ledger, which sees the symbol itself."""
+    schema = json.loads(WRITERS[IDS[HardwareSampled.AVRO_NAME]])
+    device = next(field for field in schema["fields"] if field["name"] == "devices")["type"]["items"]
+    next(field for field in device["fields"] if field["name"] == "kind")["type"]["symbols"].append("ACCELERATOR")
+    event = sample().to_avro()
+    event["devices"] = [{**event["devices"][0], "kind": "ACCELERATOR"}]
+    body = b"".join(piece.data for piece in pieces(schema, event))
+    (row,) = decoded(spark, [frame(999, body)], {**WRITERS, 999: json.dumps(schema)}).to_pylist()
+    wanted = typed_row(event)
+    for columns in (row, wanted):
+        assert (columns["energy_other_kwh"], columns["energy_cpu_kwh"]) == (pytest.approx(event["energy_kwh"]), 0.0)
+    assert row == wanted
+
+
 def test_what_cannot_be_decoded_has_null_columns(spark: SparkSession) -> None:
     """A damaged message has no run id and harms none of its neighbours."""
     good = message(sample())
     bad = [None, b"", b"\x00\x00", b"\x01" + good[1:], frame(7, good[5:]), good[:-20]]
-    rows = decoded(spark, [good, *bad, good])
+    rows = decoded(spark, [good, *bad, good], WRITERS).to_pylist()
     assert [row["run_id"] for row in rows] == ["run", *[None] * len(bad), "run"]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import fastavro
 
-__all__ = ["Break", "Direction", "breaks", "breaks_with_any"]
+__all__ = ["Break", "Direction", "Schema", "breaks", "breaks_with_any"]
 
 Schema = Mapping[str, Any]
 
@@ -85,6 +85,10 @@ class _Names:
     def resolved(self, kind: Any) -> Any:  # noqa: ANN401  # a parsed Avro schema is of any shape
         return self._named.get(kind, kind) if isinstance(kind, str) else kind
 
+    def words(self, kind: Any) -> str:  # noqa: ANN401  # as above
+        """Return a type as people say it, the same wherever the types that it names are defined."""
+        return _words(kind, self._named)
+
 
 class _Comparison:
     """Walks two schemas side by side."""
@@ -111,7 +115,10 @@ class _Comparison:
         elif shapes[0] in {"record", "enum", "fixed"}:
             yield from self._named_types(path, old, new)
         elif _logical(old) != _logical(new):
-            yield Break(path, _words(old), _words(new), Direction.MEANING, _NEW_FIELD)
+            yield Break(path, *self._words(old, new), Direction.MEANING, _NEW_FIELD)
+
+    def _words(self, old: Any, new: Any) -> tuple[str, str]:  # noqa: ANN401  # as above
+        return self._before.words(old), self._after.words(new)
 
     def _other_type(self, path: str, old: Any, new: Any) -> Iterator[Break]:  # noqa: ANN401  # as above
         directions = []
@@ -120,7 +127,7 @@ class _Comparison:
         if not _Comparison(self._after, self._before, self._under_way)._reads(old, new):
             directions.append(Direction.FORWARD)
         for direction in directions or [Direction.MEANING]:
-            yield Break(path, _words(old), _words(new), direction, _NEW_FIELD)
+            yield Break(path, *self._words(old, new), direction, _NEW_FIELD)
 
     def _reads(self, reader: Any, writer: Any) -> bool:  # noqa: ANN401  # as above
         """Return whether Avro resolves every value of a writer's type (of before) to a reader's (of after)."""
@@ -136,7 +143,7 @@ class _Comparison:
     def _named_types(self, path: str, old: Schema, new: Schema) -> Iterator[Break]:
         if old["name"] != new["name"] or old.get("size") != new.get("size"):
             for direction in (Direction.BACKWARD, Direction.FORWARD):
-                yield Break(path, _words(old), _words(new), direction, f"keep the name {old['name']}")
+                yield Break(path, *self._words(old, new), direction, f"keep the name {old['name']}")
         elif old["type"] == "enum":
             yield from _enums(path, old, new)
         elif old["type"] == "record" and old["name"] not in self._under_way:
@@ -154,15 +161,17 @@ class _Comparison:
                 yield from self._fields(above + name, field, after[name])
             elif "default" not in field:
                 remedy = "keep it: a required field is for ever"
-                yield Break(above + name, _words(field["type"]), _NOTHING, Direction.FORWARD, remedy)
+                yield Break(above + name, self._before.words(field["type"]), _NOTHING, Direction.FORWARD, remedy)
         for name, field in after.items():
             if name not in before and "default" not in field:
-                yield Break(above + name, _NOTHING, _words(field["type"]), Direction.BACKWARD, "give it a default")
+                said = self._after.words(field["type"])
+                yield Break(above + name, _NOTHING, said, Direction.BACKWARD, "give it a default")
 
     def _fields(self, path: str, old: Schema, new: Schema) -> Iterator[Break]:
         yield from self.types(path, old["type"], new["type"])
+        before, after = self._words(old["type"], new["type"])
         defaults = _default(old), _default(new)
-        if _words(old["type"]) == _words(new["type"]) and defaults[0] != defaults[1]:
+        if before == after and defaults[0] != defaults[1]:
             yield Break(path, *defaults, Direction.MEANING, "keep the default")
         for limit in _tightened(old, new):
             remedy = "keep the limit: what older producers send within it must stay good"
@@ -178,10 +187,8 @@ def _enums(path: str, old: Schema, new: Schema) -> Iterator[Break]:
         remedy = "add no symbol: old readers have no default to put in its place"
         yield Break(path, _symbols(old), _symbols(new), Direction.FORWARD, remedy)
     if "default" in old and old["default"] != new.get("default"):
-        remedy = "keep the enum's default"
-        yield Break(
-            path, f"{_words(old)}, {_default(old)}", f"{_words(new)}, {_default(new)}", Direction.MEANING, remedy
-        )
+        before, after = (f"enum {each['name']}, {_default(each)}" for each in (old, new))
+        yield Break(path, before, after, Direction.MEANING, "keep the enum's default")
 
 
 def _tightened(old: Schema, new: Schema) -> Iterator[str]:
@@ -224,26 +231,27 @@ def _logical(kind: Any) -> str | None:  # noqa: ANN401  # as above
     return kind.get("logicalType") if isinstance(kind, Mapping) else None
 
 
-def _words(kind: Any) -> str:  # noqa: ANN401  # as above
-    """Return a type as people say it."""
+def _words(kind: Any, named: Mapping[str, Any]) -> str:  # noqa: ANN401  # as above
     match kind:
         case ["null", inner] | [inner, "null"]:
-            return f"nullable {_words(inner)}"
+            return f"nullable {_words(inner, named)}"
         case list():
-            return " or ".join(map(_words, kind))
+            return " or ".join(_words(each, named) for each in kind)
         case {"type": "array", "items": inner}:
-            return f"array of {_words(inner)}"
+            return f"array of {_words(inner, named)}"
         case {"type": "map", "values": inner}:
-            return f"map of {_words(inner)}"
+            return f"map of {_words(inner, named)}"
         case {"type": shape, "name": name}:
             return f"{shape} {name}"
         case {"type": shape, "logicalType": logical}:
             return f"{shape} ({logical})"
+        case str() if kind in named:
+            return _words(named[kind], named)
     return _shape(kind)
 
 
 def _symbols(enum: Schema) -> str:
-    return f"{_words(enum)} of {', '.join(enum['symbols'])}"
+    return f"enum {enum['name']} of {', '.join(enum['symbols'])}"
 
 
 def _default(described: Schema) -> str:

@@ -6,27 +6,32 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
     NewTopic,
+    OffsetSpec,
     ResourceType,
 )
 
 from wattline_common.errors import BrokerUnavailableError, ConfigurationError, WattlineError
-from wattline_common.settings import Endpoints
+from wattline_common.kafka_security import PLAINTEXT, KafkaSecurity
+from wattline_common.settings import Endpoints, replication_factor
 
 __all__ = [
+    "REFUSED",
     "TOPICS",
     "TRAINING_AGGREGATES",
     "TRAINING_EVENTS",
@@ -34,7 +39,9 @@ __all__ = [
     "Topic",
     "cluster_id",
     "ensure_topics",
+    "offsets",
     "producer",
+    "refused",
     "require_topics",
 ]
 
@@ -45,6 +52,7 @@ TRAINING_EVENTS_REJECTED = "training.events.rejected"
 _TIMEOUT_S = 20.0
 # librdkafka writes each failed connection to standard error, 20 a second; exceptions and callbacks say it once.
 _QUIET = {"log_level": 2}
+REFUSED = {KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED}  # its public names
 _FOURTEEN_DAYS_MS = str(14 * 24 * 3600 * 1000)
 
 
@@ -68,11 +76,16 @@ TOPICS = (
 )
 
 
-def producer(bootstrap_servers: str, **overrides: Any) -> Producer:  # noqa: ANN401  # librdkafka's values
+def producer(
+    bootstrap_servers: str,
+    security: KafkaSecurity = PLAINTEXT,
+    **overrides: Any,  # noqa: ANN401  # librdkafka's values
+) -> Producer:
     """Return an idempotent producer that places keys as Java clients do, so that re-producers agree."""
     return Producer(
         {
             "bootstrap.servers": bootstrap_servers,
+            **security.librdkafka(),
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
             "compression.type": "zstd",
@@ -83,39 +96,33 @@ def producer(bootstrap_servers: str, **overrides: Any) -> Producer:  # noqa: ANN
     )
 
 
-def cluster_id(bootstrap_servers: str) -> str:
-    """Return the id of the Kafka cluster; raise `BrokerUnavailableError`."""
-    admin = _admin(bootstrap_servers)
-    try:
+def cluster_id(bootstrap_servers: str, security: KafkaSecurity = PLAINTEXT) -> str:
+    """Return the id of the Kafka cluster; raise `BrokerUnavailableError`, or `ConfigurationError` when not let in."""
+    with _administering(bootstrap_servers, security) as admin:
         return str(admin.describe_cluster(request_timeout=_TIMEOUT_S).result(_TIMEOUT_S).cluster_id)
-    except (KafkaException, TimeoutError) as error:
-        raise _unavailable(bootstrap_servers, error) from error
 
 
-def ensure_topics(bootstrap_servers: str, *, replication_factor: int = 1) -> list[str]:
+def ensure_topics(
+    bootstrap_servers: str, security: KafkaSecurity = PLAINTEXT, *, replication_factor: int = 1
+) -> list[str]:
     """Create the topics that are missing and mend the settings that differ; return what was done, a line each.
 
     When it returns, the broker lists every topic. Raises `BrokerUnavailableError`; `ConfigurationError` when a topic
-    has fewer partitions than the contract says.
+    has fewer partitions than the contract says, or we are not let in.
     """
-    admin = _admin(bootstrap_servers)
-    try:
+    with _administering(bootstrap_servers, security) as admin:
         present = admin.list_topics(timeout=_TIMEOUT_S).topics
         created = _create(admin, [topic for topic in TOPICS if topic.name not in present], replication_factor)
         for topic in TOPICS:
             _check_partitions(admin, topic)
         mended = [_mend(admin, topic) for topic in TOPICS if topic.name not in created]
-    except (KafkaException, TimeoutError) as error:
-        raise _unavailable(bootstrap_servers, error) from error
     return [f"created {name}" for name in created] + [line for lines in mended for line in lines]
 
 
-def require_topics(bootstrap_servers: str) -> None:
-    """Raise `ConfigurationError` unless every topic is there; `BrokerUnavailableError` without Kafka."""
-    try:
-        present = _admin(bootstrap_servers).list_topics(timeout=_TIMEOUT_S).topics
-    except KafkaException as error:
-        raise _unavailable(bootstrap_servers, error) from error
+def require_topics(bootstrap_servers: str, security: KafkaSecurity = PLAINTEXT) -> None:
+    """Raise `ConfigurationError` unless we are let in and find all topics; `BrokerUnavailableError` without Kafka."""
+    with _administering(bootstrap_servers, security) as admin:
+        present = admin.list_topics(timeout=_TIMEOUT_S).topics
     missing = [topic.name for topic in TOPICS if topic.name not in present]
     if missing:
         raise ConfigurationError(
@@ -124,8 +131,51 @@ def require_topics(bootstrap_servers: str) -> None:
         )
 
 
-def _admin(bootstrap_servers: str) -> AdminClient:
-    return AdminClient({"bootstrap.servers": bootstrap_servers, **_QUIET})
+def offsets(bootstrap_servers: str, topic: str, security: KafkaSecurity = PLAINTEXT) -> dict[int, tuple[int, int]]:
+    """Return partition -> offset of its first message and of the next to come; raises as `cluster_id` does."""
+    with _administering(bootstrap_servers, security) as admin:
+        partitions = admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
+        first = _listed(admin, topic, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # untyped there
+        after = _listed(admin, topic, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # likewise
+    return {number: (first[number], after[number]) for number in partitions}
+
+
+def _listed(admin: AdminClient, topic: str, partitions: Iterable[int], spec: OffsetSpec) -> dict[int, int]:
+    asked = {TopicPartition(topic, number): spec for number in partitions}
+    answers = admin.list_offsets(asked, request_timeout=_TIMEOUT_S)
+    return {place.partition: answer.result(_TIMEOUT_S).offset for place, answer in answers.items()}
+
+
+@contextlib.contextmanager
+def _administering(bootstrap_servers: str, security: KafkaSecurity) -> Iterator[AdminClient]:
+    """Give an administrator; translate what it raises: a broker that is away, or that does not let us in."""
+    refusals: list[KafkaError] = []
+
+    def on_error(error: KafkaError) -> None:
+        if error.code() in REFUSED:
+            refusals.append(error)
+
+    settings: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "error_cb": on_error}
+    admin = AdminClient({**settings, **security.librdkafka(), **_QUIET})
+    try:
+        yield admin
+    except (KafkaException, TimeoutError) as error:
+        admin.poll(0)
+        if refusals:
+            raise refused(bootstrap_servers, security, refusals[0]) from error
+        raise BrokerUnavailableError(
+            f"Kafka does not answer at KAFKA_BOOTSTRAP_SERVERS={bootstrap_servers}: {error}; start it, or set the "
+            f"address (KAFKA_SECURITY_PROTOCOL={security.protocol} must be what it speaks there)"
+        ) from error
+
+
+def refused(bootstrap_servers: str, security: KafkaSecurity, error: KafkaError) -> ConfigurationError:
+    """Return what to tell when a broker answers but does not let us in, or is not the one we trust."""
+    return ConfigurationError(
+        f"Kafka at KAFKA_BOOTSTRAP_SERVERS={bootstrap_servers} and we do not come together by "
+        f"KAFKA_SECURITY_PROTOCOL={security.protocol}: {error.str()}; check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD, "
+        "KAFKA_SASL_MECHANISM and KAFKA_SSL_CA_LOCATION"
+    )
 
 
 def _create(admin: AdminClient, topics: list[Topic], replication_factor: int) -> list[str]:
@@ -182,20 +232,15 @@ def _differs(found: str, wanted: str) -> bool:
     return sorted(found.split(",")) != sorted(wanted.split(","))
 
 
-def _unavailable(bootstrap_servers: str, error: Exception) -> BrokerUnavailableError:
-    return BrokerUnavailableError(
-        f"Kafka does not answer at KAFKA_BOOTSTRAP_SERVERS={bootstrap_servers}: {error}; start it, or set the address"
-    )
-
-
 def main() -> int:
     """Create the topics; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m wattline_common.kafka", description=ensure_topics.__doc__)
-    parser.add_argument("--replication-factor", type=int, default=1, help="of new topics (default 1)")
-    replication_factor = parser.parse_args().replication_factor
-    servers = Endpoints.from_environment().kafka_bootstrap_servers
+    parser.add_argument("--replication-factor", type=int, help="of new topics (default KAFKA_REPLICATION_FACTOR, 1)")
+    asked = parser.parse_args().replication_factor
     try:
-        done = ensure_topics(servers, replication_factor=replication_factor)
+        at = Endpoints.from_environment()
+        factor = asked or replication_factor()
+        done = ensure_topics(at.kafka_bootstrap_servers, at.kafka_security, replication_factor=factor)
     except WattlineError as error:
         sys.stderr.write(f"{error}\n")
         return 1

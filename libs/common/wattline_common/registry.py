@@ -18,7 +18,7 @@ from wattline_common.errors import ConfigurationError, ContractError, RegistryUn
 from wattline_common.events import Event, WindowAggregated
 from wattline_common.kafka import TRAINING_AGGREGATES, TRAINING_EVENTS
 from wattline_common.schemas import VERSIONS
-from wattline_common.settings import Endpoints
+from wattline_common.settings import Endpoints, without_login
 from wattline_common.verdict import State, Verdict, judge
 
 __all__ = ["COMPATIBILITY", "Registry", "subject", "subjects"]
@@ -46,13 +46,13 @@ def subjects(topic: str) -> list[str]:
 
 
 class Registry:
-    """A Schema Registry with Confluent's API, as our producers and readers use it.
+    """A Schema Registry with Confluent's API, as our producers and readers use it; its URL may hold user and password.
 
     Each of the client's own ``retries`` draws from the global `random`: within somebody's training there must be none.
     """
 
     def __init__(self, url: str, *, retries: int = 1) -> None:
-        self._url = url
+        self._url = without_login(url)  # for messages
         self._client = SchemaRegistryClient({"url": url, "timeout": _TIMEOUT_S, "max.retries": retries})
         self._at_home: set[tuple[int, str]] = set()  # ids and topics that have been found to belong together
 

@@ -204,11 +204,15 @@ class RejectedEvent(TypedDict):
 
 
 class LedgerRows(TypedDict):
-    """First-seen good events that the stream has counted, and how many of them Spark could not decode by itself yet."""
+    """What became of the messages of the batches whose end the stream has seen, since its first start.
 
-    rows_booked: int
+    A batch that a crash or a failure has repeated may be missing here; the audit counts exactly.
+    """
+
+    rows_booked: int  # first-seen good events
     rows_filled: int  # of a schema registered while the stream ran: decoded in Python until its next start
     filled_share: float  # rows_filled / rows_booked
+    rows_rejected: dict[str, int]  # by reason
 
 
 class RegistryHealth(TypedDict):

@@ -31,7 +31,7 @@ class Settings:
     flush_timeout_s: float = 10.0
     queue_events: int = 10_000
     visible_gpus: tuple[str, ...] = ()
-    endpoints: Endpoints = field(default_factory=Endpoints)
+    endpoints: Endpoints | None = field(default_factory=Endpoints)  # None: they are wrong, so events go nowhere
 
     @classmethod
     def from_environment(
@@ -67,5 +67,5 @@ class Settings:
                 lambda: env.integer("WATTLINE_QUEUE_EVENTS", cls.queue_events, at_least=1), cls.queue_events
             ),
             visible_gpus=tuple(name.strip() for name in gpus.split(",") if name.strip()),
-            endpoints=Endpoints.from_environment(env),
+            endpoints=tolerant(lambda: Endpoints.from_environment(env), None),
         )

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, Message
 from wattline.publisher import Undelivered
 from wattline_common.codec import encode_body, frame
 from wattline_common.events import Event, HardwareSampled, RunFinished, RunStarted, StepCompleted
-from wattline_common.kafka import TRAINING_EVENTS, producer, require_topics
+from wattline_common.kafka import REFUSED, TRAINING_EVENTS, producer, refused, require_topics
 from wattline_common.registry import Registry
 from wattline_common.settings import Endpoints
 
@@ -46,8 +46,10 @@ class KafkaWire:
         self._ids: dict[type[Event], int] = {}
         self._reachable = True
         self._raised: Exception | None = None
+        self._refusal: KafkaError | None = None
         self._producer = producer(
             endpoints.kafka_bootstrap_servers,
+            endpoints.kafka_security,
             **{
                 "client.id": "wattline",
                 "error_cb": self._on_error,
@@ -62,7 +64,7 @@ class KafkaWire:
 
         For producers that may fail at their start, as a training may not; the registry is not needed after it.
         """
-        require_topics(self._endpoints.kafka_bootstrap_servers)
+        require_topics(self._endpoints.kafka_bootstrap_servers, self._endpoints.kafka_security)
         for kind in (RunStarted, StepCompleted, HardwareSampled, RunFinished):
             self._ids[kind] = self._registry.schema_id(kind)
 
@@ -87,11 +89,14 @@ class KafkaWire:
         self._producer.produce(TRAINING_EVENTS, value=message, key=key, on_delivery=on_delivery)
 
     def poll(self, timeout_s: float) -> bool:
-        """Serve the callbacks; raise what the last of them raised."""
+        """Serve the callbacks; raise what one of them raised, `ConfigurationError` when Kafka does not let us in."""
         self._producer.poll(timeout_s)
         raised, self._raised = self._raised, None
         if raised is not None:
             raise raised
+        refusal, self._refusal = self._refusal, None
+        if refusal is not None:
+            raise refused(self._endpoints.kafka_bootstrap_servers, self._endpoints.kafka_security, refusal)
         return self._reachable
 
     def close(self) -> None:
@@ -102,6 +107,9 @@ class KafkaWire:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in _DOWN:
             self._reachable = False
+        elif error.code() in REFUSED:
+            self._reachable = False
+            self._refusal = error
 
 
 def _verdict(error: KafkaError) -> Undelivered:

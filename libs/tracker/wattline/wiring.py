@@ -134,8 +134,11 @@ def default_meters(settings: Settings, problems: Problems) -> list[Meter]:
 
 
 def kafka_publisher(settings: Settings, problems: Problems) -> Publisher:
-    """Return the publisher to Kafka; its own imports wait until its thread runs."""
-    return BackgroundPublisher(lambda: _open_wire(settings.endpoints), problems, settings.queue_events)
+    """Return the publisher to Kafka, or to nowhere; its own imports wait until its thread runs."""
+    endpoints = settings.endpoints
+    if endpoints is None:
+        return NullPublisher()
+    return BackgroundPublisher(lambda: _open_wire(endpoints), problems, settings.queue_events)
 
 
 def _open_wire(endpoints: Endpoints) -> Wire:

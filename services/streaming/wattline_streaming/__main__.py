@@ -6,13 +6,16 @@ import argparse
 import contextlib
 import datetime
 import fcntl
+import functools
 import json
 import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 from pymongo.database import Database
 
@@ -25,8 +28,12 @@ from wattline_streaming.acceptance import Acceptance
 from wattline_streaming.audit import Audit, audit
 from wattline_streaming.identity import SchemaBook, require_same_cluster, require_stores_cluster
 from wattline_streaming.replay import Replay
-from wattline_streaming.settings import StreamingSettings, export_for_spark
+from wattline_streaming.settings import ExecutorPod, StreamingSettings, export_for_spark, spark_defaults
+from wattline_streaming.vitals import QUERY, Vitals
 from wattline_streaming.watch import RegistryWatch
+
+if TYPE_CHECKING:  # audit needs no Spark
+    from wattline_streaming.figures import Figures
 
 _LOG = logging.getLogger("wattline_streaming")
 _DESCRIPTION = """\
@@ -34,7 +41,8 @@ Checks, stores and aggregates the events of training.events.
 
 run (the default) starts the stream: Kafka -> Spark -> MongoDB. It goes on where its checkpoint ends; SIGTERM or Ctrl-C
 stop it between batches. It needs Kafka (KAFKA_BOOTSTRAP_SERVERS), a Schema Registry (SCHEMA_REGISTRY_URL), a store
-(MONGODB_URI), Java (JAVA_HOME) and Spark's Kafka and Avro jars (WATTLINE_SPARK_JARS).
+(MONGODB_URI), Java (JAVA_HOME) and Spark's Kafka and Avro jars (WATTLINE_SPARK_JARS). WATTLINE_HTTP_PORT turns on
+/livez, /readyz and /metrics; WATTLINE_SPARK_MASTER and a spark-defaults.conf in SPARK_CONF_DIR spread it over machines.
 
 audit compares the three collections with the raw events and exits with 1 on any difference.
 
@@ -70,6 +78,7 @@ def main() -> int:
     )
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("run", help="start the stream")
+    commands.add_parser("executor", help="be a Spark executor (Spark on Kubernetes starts this in its pods)")
     checking = commands.add_parser("audit", help="compare the collections with the raw events")
     form = checking.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_const", const=_as_json, dest="form", help="print one JSON line")
@@ -96,6 +105,8 @@ def main() -> int:
     for chatty in ("py4j", "httpx2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
+        if arguments.command == "executor":
+            return _executor()
         settings = StreamingSettings.from_environment()
         if arguments.command == "audit":
             return _audit(settings, arguments.form or Audit.as_text)
@@ -107,19 +118,42 @@ def main() -> int:
         return 2
 
 
+def _executor() -> NoReturn:
+    import pyspark
+
+    from wattline_streaming.pod import executor_command
+
+    spark_home = Path(pyspark.__file__).parent
+    command = executor_command(ExecutorPod.from_environment(), spark_home)
+    os.execv(command[0], command)  # noqa: S606  # no shell on purpose: this process becomes the executor
+
+
 def _run(settings: StreamingSettings) -> int:
-    from wattline_streaming.job import Job, spark_session  # audit needs no Spark
+    from wattline_streaming.endpoint import serving  # audit needs no Spark
+    from wattline_streaming.figures import Figures
+    from wattline_streaming.job import Job
+    from wattline_streaming.session import spark_session
     from wattline_streaming.settle import Settler
     from wattline_streaming.sink import WindowWriter
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    export_for_spark()
-    with _only_driver(settings.checkpoint_dir):
+    defaults = spark_defaults()
+    export_for_spark(settings, defaults)
+    vitals, figures = Vitals(settings.http_stall_s), Figures()
+    with (
+        _only_driver(settings.checkpoint_dir),
+        serving(settings.http_address, settings.http_port, vitals, figures),
+    ):
         registry = Registry(settings.endpoints.schema_registry_url)
         database = store.connect(settings.endpoints.mongodb_uri)
-        cluster_id = _prepare(settings, registry, database, stop)
+        if not settings.spark_jars and "spark.jars" not in defaults:
+            raise ConfigurationError(
+                "WATTLINE_SPARK_JARS is not set: name the Kafka and Avro jars of Spark; "
+                "`python -m wattline_stack env` prints it"
+            )
+        cluster_id = _prepare(settings, registry, database, stop, vitals)
         if stop.is_set():
             return 0
         schemas = SchemaBook(database, registry.schema_text)
@@ -127,13 +161,12 @@ def _run(settings: StreamingSettings) -> int:
         def writers() -> dict[int, str]:
             return {number: schemas.note(number, text) for number, text in registry.ids(kafka.TRAINING_EVENTS).items()}
 
-        producer = kafka.producer(settings.endpoints.kafka_bootstrap_servers)
+        producer = kafka.producer(settings.endpoints.kafka_bootstrap_servers, settings.endpoints.kafka_security)
         sink = WindowWriter(database, producer, registry.schema_id(WindowAggregated)).write
-        spark = spark_session(settings)
+        spark = spark_session(settings, defaults)
         signal.signal(signal.SIGINT, lambda *_: stop.set())  # Spark has put its own in its place
-        watch = _watch(settings, database)
-        watching = threading.Thread(target=watch.run, args=(stop,), name="registry-watch", daemon=True)
-        watching.start()
+        watch = _watch(settings, database, vitals)
+        threading.Thread(target=watch.run, args=(stop,), name="registry-watch", daemon=True).start()
         job = Job(
             settings,
             spark=spark,
@@ -142,7 +175,11 @@ def _run(settings: StreamingSettings) -> int:
             sink=sink,
             settler=Settler(database, spark, sink),
             health=database[store.PIPELINE_HEALTH],
+            figures=figures,
+            vitals=vitals,
         )
+        if settings.http_port:
+            _look_at_backlog(settings, job.checkpoint, database, figures, vitals, stop)
         _LOG.info("streaming %s into %s", kafka.TRAINING_EVENTS, store.DATABASE)
         job.run(stop)
         spark.stop()
@@ -152,34 +189,52 @@ def _run(settings: StreamingSettings) -> int:
     return 0
 
 
-def _watch(settings: StreamingSettings, database: Database[Document]) -> RegistryWatch:
+def _look_at_backlog(
+    settings: StreamingSettings,
+    checkpoint: Path,
+    database: Database[Document],
+    figures: Figures,
+    vitals: Vitals,
+    stop: threading.Event,
+) -> None:
+    from wattline_streaming.backlog import Backlog
+
+    at = settings.endpoints
+    offsets = functools.partial(kafka.offsets, at.kafka_bootstrap_servers, kafka.TRAINING_EVENTS, at.kafka_security)
+    backlog = Backlog(offsets, checkpoint, database[store.DIRTY_WINDOWS], figures, vitals)
+    looking = (stop, settings.registry_watch_interval_s)
+    threading.Thread(target=backlog.run, args=looking, name="backlog", daemon=True).start()
+
+
+def _watch(settings: StreamingSettings, database: Database[Document], vitals: Vitals) -> RegistryWatch:
     def check() -> None:
         registry = Registry(settings.endpoints.schema_registry_url)  # a new one: it remembers nothing
         registry.require_subjects()
         SchemaBook(database, registry.schema_text).verify()
 
-    return RegistryWatch(check, database[store.PIPELINE_HEALTH], settings.registry_watch_interval_s)
+    return RegistryWatch(check, database[store.PIPELINE_HEALTH], settings.registry_watch_interval_s, vitals)
 
 
 def _prepare(
-    settings: StreamingSettings, registry: Registry, database: Database[Document], stop: threading.Event
+    settings: StreamingSettings,
+    registry: Registry,
+    database: Database[Document],
+    stop: threading.Event,
+    vitals: Vitals,
 ) -> str:
     """Wait for the servers, check that they are the ones of before; return the Kafka cluster's id."""
-    if not settings.spark_jars:
-        raise ConfigurationError(
-            "WATTLINE_SPARK_JARS is not set: name the Kafka and Avro jars of Spark; "
-            "`python -m wattline_stack env` prints it"
-        )
-    servers = settings.endpoints.kafka_bootstrap_servers
+    servers, security = settings.endpoints.kafka_bootstrap_servers, settings.endpoints.kafka_security
     while True:
+        vitals.beat(QUERY)
         try:
-            kafka.require_topics(servers)
-            cluster_id = kafka.cluster_id(servers)
+            kafka.require_topics(servers, security)
+            cluster_id = kafka.cluster_id(servers, security)
             require_same_cluster(settings.checkpoint_dir, database, cluster_id)
             store.ensure(database)
             registry.require_subjects()
         except UnavailableError as error:
             _LOG.warning("waiting: %s", error)
+            vitals.note(QUERY, f"waiting: {error}")
             if stop.wait(2.0):
                 return ""
         else:
@@ -209,14 +264,15 @@ def _audit(settings: StreamingSettings, form: Callable[[Audit], str]) -> int:
 
 
 def _replay(settings: StreamingSettings, reasons: frozenset[str], *, dry_run: bool) -> int:
-    servers = settings.endpoints.kafka_bootstrap_servers
+    servers, security = settings.endpoints.kafka_bootstrap_servers, settings.endpoints.kafka_security
     database = store.connect(settings.endpoints.mongodb_uri)
-    require_stores_cluster(database, kafka.cluster_id(servers))
+    require_stores_cluster(database, kafka.cluster_id(servers, security))
     acceptance = Acceptance(
         SchemaBook(database, Registry(settings.endpoints.schema_registry_url).schema_text),
         future_tolerance=datetime.timedelta(seconds=settings.future_tolerance_s),
     )
-    replay = Replay(database, kafka.producer(servers), acceptance, now=lambda: datetime.datetime.now(datetime.UTC))
+    producer = kafka.producer(servers, security)
+    replay = Replay(database, producer, acceptance, now=lambda: datetime.datetime.now(datetime.UTC))
     interrupted: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda caught, _: interrupted.append(caught))

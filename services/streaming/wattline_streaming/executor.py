@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException, Producer
 from wattline_common import kafka, store
 from wattline_common.errors import BrokerUnavailableError
 from wattline_common.registry import Registry
+from wattline_common.settings import Endpoints
 from wattline_streaming.acceptance import Acceptance
 from wattline_streaming.books import Books, Rejection, origin
 from wattline_streaming.identity import SchemaBook
@@ -42,7 +43,7 @@ def _ledger(settings: StreamingSettings, cluster_id: str, branches: tuple[tuple[
     database = store.connect(endpoints.mongodb_uri)
     books = Books(
         database,
-        _RejectedTopic(endpoints.kafka_bootstrap_servers),
+        _RejectedTopic(endpoints),
         cluster_id=cluster_id,
         settle_delay=datetime.timedelta(seconds=settings.settle_delay_s),
         quiet=datetime.timedelta(seconds=settings.settle_interval_s),
@@ -56,12 +57,12 @@ def _ledger(settings: StreamingSettings, cluster_id: str, branches: tuple[tuple[
 class _RejectedTopic:
     """Sends rejected messages, as they came, with reason and origin as headers."""
 
-    def __init__(self, bootstrap_servers: str) -> None:
-        self._bootstrap_servers = bootstrap_servers
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._endpoints = endpoints
 
     @functools.cached_property
     def _producer(self) -> Producer:  # most workers never reject anything
-        return kafka.producer(self._bootstrap_servers)
+        return kafka.producer(self._endpoints.kafka_bootstrap_servers, self._endpoints.kafka_security)
 
     def send(self, rejections: Iterable[Rejection]) -> None:
         errors: list[str] = []

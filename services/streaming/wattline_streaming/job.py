@@ -18,15 +18,17 @@ from pyspark.sql.streaming.query import StreamingQuery
 from wattline_common.errors import StopError, UnavailableError, WattlineError
 from wattline_common.kafka import TRAINING_EVENTS
 from wattline_common.store import STREAMING, Document, StreamingHealth
-from wattline_streaming import executor
+from wattline_streaming import executor, failures
+from wattline_streaming.counts import LedgerCounts, observed
 from wattline_streaming.decode import decode
-from wattline_streaming.filled import FilledRows, observed
+from wattline_streaming.figures import Figures
 from wattline_streaming.settings import StreamingSettings
-from wattline_streaming.settle import Settler, WindowSink
+from wattline_streaming.settle import Settled, Settler, WindowSink
 from wattline_streaming.typed import BOOKED_DDL
+from wattline_streaming.vitals import QUERY, SETTLING, Vitals
 from wattline_streaming.windows import fold
 
-__all__ = ["Job", "spark_session"]
+__all__ = ["Job"]
 
 _LOG = logging.getLogger(__name__)
 # To be raised whenever the columns of the windows' state change, which Spark cannot carry over: the new generation
@@ -35,49 +37,8 @@ _GENERATION = 1
 _MOST_FAILURES = 5  # of one batch, for another reason than a server that is away
 _LONGEST_WAIT_S = 30.0
 _DRAIN_S = 20.0
-# Spark 4.1's Kafka source fails, after the batch is committed, to report progress of a batch that a restart repeats.
-_SPARK_57438 = 'because the return value of "scala.Option.get()" is null'
-# A damaged length must not make the JVM reserve gigabytes, which would end it; no message is longer than this.
-_MOST_OF_A_MESSAGE = 2**20
-_AVRO_LIMITS = " ".join(
-    f"-Dorg.apache.avro.limits.{part}.maxLength={_MOST_OF_A_MESSAGE}" for part in ("string", "bytes", "collectionItems")
-)
-_PLAN = "=== Streaming Query ==="  # from here on an exception's text is pages of plan
-
-
-def spark_session(settings: StreamingSettings) -> SparkSession:
-    """Return a session that is small, quiet, on loopback and in UTC."""
-    options = {
-        "spark.jars": settings.spark_jars,
-        "spark.driver.memory": settings.driver_memory,
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraJavaOptions": f"{_AVRO_LIMITS} {settings.driver_java_options}",
-        "spark.executor.extraJavaOptions": _AVRO_LIMITS,
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.sql.session.timeZone": "UTC",
-        "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
-        "spark.sql.streaming.stateStore.providerClass": (
-            "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
-        ),
-        "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
-        # The default manager starts two processes for each file it touches on a local disk, a hundred a batch.
-        "spark.sql.streaming.checkpointFileManagerClass": (
-            "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
-        ),
-        "spark.sql.streaming.noDataProgressEventInterval": str(
-            24 * 3600 * 1000
-        ),  # the last progress is the last batch's
-        "spark.sql.execution.arrow.pyspark.enabled": "true",
-        "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
-    }
-    builder = SparkSession.builder.master(settings.spark_master).appName("wattline-streaming")
-    for key, value in options.items():
-        builder = builder.config(key, value)
-    session = builder.getOrCreate()
-    session.sparkContext.setLogLevel("ERROR")
-    return session
+_BETWEEN_TRIGGERS = "Waiting"  # so begins Spark's word for a query that has done what there was to do
+_POLL_S = 0.2
 
 
 class Job:
@@ -93,6 +54,8 @@ class Job:
         sink: WindowSink,
         settler: Settler,
         health: Collection[Document],
+        figures: Figures,
+        vitals: Vitals,
     ) -> None:
         self._settings = settings
         self._spark = spark
@@ -101,11 +64,13 @@ class Job:
         self._sink = sink
         self._settler = settler
         self._health = health
-        self._filled = FilledRows(health)
+        self._counts = LedgerCounts(health)
+        self._figures = figures
+        self._vitals = vitals
         self._busy = threading.Lock()  # the ledger and the settler never run at the same time
         self._failures = 0
         self._query: StreamingQuery | None = None
-        self._checkpoint = Path(settings.checkpoint_dir, f"generation-{_GENERATION}")
+        self.checkpoint = Path(settings.checkpoint_dir, f"generation-{_GENERATION}")
 
     def run(self, stop: threading.Event) -> None:
         """Run until ``stop`` is set, then end between batches. Raises `StopError` when going on makes no sense."""
@@ -114,18 +79,32 @@ class Job:
         while not stop.is_set():
             try:
                 self._query = query = self._start()
-                while query.isActive and not stop.wait(0.2):
-                    pass
+                while query.isActive and not stop.wait(_POLL_S):
+                    self._look(query)
                 if stop.is_set():
+                    self._vitals.note(QUERY, "stopping")
                     self._drain(query)
-                self._filled.note(query.lastProgress)
+                self._note(query.lastProgress)
                 if stop.is_set():
                     break
-                problem = str(query.exception()).partition(_PLAN)[0]
+                problem = failures.text(query.exception())
             except WattlineError as error:
                 problem = f"{type(error).__name__}: {error}"
             self._back_off(problem, stop)
         settling.join(_DRAIN_S)
+
+    def _look(self, query: StreamingQuery) -> None:
+        """Take a query that rests between two triggers for one that goes on; one that never rests shows it by batches.
+
+        The poll itself is no sign of life: it goes on while the query's thread hangs.
+        """
+        status = query.status
+        if not status["isTriggerActive"] and status["message"].startswith(_BETWEEN_TRIGGERS):
+            self._alive()
+
+    def _alive(self) -> None:
+        self._vitals.beat(QUERY)
+        self._vitals.note(QUERY, None)
 
     def _start(self) -> StreamingQuery:
         writers = self._writers()
@@ -136,22 +115,26 @@ class Job:
         return (
             folded.writeStream.outputMode("update")
             .foreachBatch(self._write_batch)
-            .option("checkpointLocation", str(self._checkpoint))
+            .option("checkpointLocation", str(self.checkpoint))
             .trigger(processingTime=f"{self._settings.trigger_interval_ms} milliseconds")
             .start()
         )
 
     def _source(self) -> DataFrame:
+        endpoints = self._settings.endpoints
         options = {
-            "kafka.bootstrap.servers": self._settings.endpoints.kafka_bootstrap_servers,
+            "kafka.bootstrap.servers": endpoints.kafka_bootstrap_servers,
+            **{f"kafka.{name}": value for name, value in endpoints.kafka_security.java().items()},
             "subscribe": TRAINING_EVENTS,
             "startingOffsets": "earliest",
             "includeHeaders": "true",
+            "fetchOffset.numRetries": "1",  # one of Kafka's long timeouts, then we back off and tell
             "maxOffsetsPerTrigger": str(self._settings.max_offsets_per_trigger),
         }
         return self._spark.readStream.format("kafka").options(**options).load()
 
     def _write_batch(self, windows: DataFrame, batch_id: int) -> None:
+        self._vitals.beat(QUERY)
         with self._busy:
             started = _now()
             rows = windows.toArrow().to_pylist()  # the batch's one action: it runs the ledger, too
@@ -159,37 +142,56 @@ class Job:
             settled = self._settle()
             self._failures = 0
             before = self._last_progress()
-            self._filled.note(before)
+            self._note(before)
             facts: StreamingHealth = {
                 "batch_id": batch_id,
                 "previous_batch": _durations_ms(before),
                 "batch_at": _now(),
                 "batch_s": (_now() - started).total_seconds(),
                 "windows_written": len(rows),
-                "windows_folded_anew": settled,
+                "windows_folded_anew": settled.folded_anew,
             }
             self._tell(facts)
+            self._figures.windows_written += len(rows)
+            self._figures.last_batch_at = facts["batch_at"]
+        self._alive()
 
     def _settle_when_idle(self, stop: threading.Event) -> None:
         while not stop.wait(self._settings.settle_interval_s):
+            self._vitals.beat(SETTLING, pause_s=self._settings.settle_interval_s)
             if self._busy.acquire(blocking=False):
                 try:
                     self._settle()
-                    self._filled.note(self._last_progress())
+                    self._note(self._last_progress())
                 except Exception:  # noqa: BLE001  # Spark may be going down; settling must not end with it
                     _LOG.exception("the progress of the last batch is not known")
                 finally:
                     self._busy.release()
 
-    def _settle(self) -> int:
+    def _settle(self) -> Settled:
         """Settle what is due; a failure costs a delay only, as the marks are still there for the next step."""
         try:
-            return self._settler.step(_now())
+            settled = self._settler.step(_now())
         except UnavailableError as error:
             _LOG.warning("settling waits: %s", error)
-        except Exception:  # noqa: BLE001  # likewise, and the log has the trace
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001  # likewise, and the log has the trace
             _LOG.exception("settling failed; the next step tries again")
-        return 0
+            problem = f"{type(error).__name__}: {error}"
+        else:
+            self._figures.settled += settled
+            self._figures.last_settling_at = _now()
+            self._vitals.note(SETTLING, None)
+            return settled
+        self._figures.settling_failures += 1
+        self._vitals.note(SETTLING, problem)
+        return Settled()
+
+    def _note(self, progress: StreamingQueryProgress | None) -> None:
+        """Add up what Spark tells of a batch, which it does once the batch is over."""
+        self._figures.note(progress)
+        self._counts.note(progress)
+        self._figures.ledger = self._counts.sums
 
     def _last_progress(self) -> StreamingQueryProgress | None:
         return self._query.lastProgress if self._query is not None else None
@@ -211,16 +213,19 @@ class Job:
 
     def _back_off(self, problem: str, stop: threading.Event) -> None:
         """Wait, longer each time; raise `StopError` for what waiting cannot mend."""
-        if _names(problem, StopError):
+        if failures.names(problem, StopError):
             raise StopError(problem)
-        if _SPARK_57438 in problem:
+        if failures.is_spark_57438(problem):
             _LOG.info("the batch that was under way at the last stop is done; going on")
             return
         self._failures += 1
-        if not _names(problem, UnavailableError) and self._failures >= _MOST_FAILURES:
+        self._figures.query_failures += 1
+        self._vitals.beat(QUERY)
+        self._vitals.note(QUERY, failures.cause(problem))
+        if not failures.is_outage(problem) and self._failures >= _MOST_FAILURES:
             raise StopError(
                 f"the same batch failed {self._failures} times; its offsets stand in "
-                f"{self._checkpoint}/offsets. Mend the cause and start again: {problem}"
+                f"{self.checkpoint}/offsets. Mend the cause and start again: {problem}"
             )
         wait_s = min(2.0 ** (self._failures - 1), _LONGEST_WAIT_S)
         _LOG.warning("the query stopped (%d in a row), next try in %.0f s: %s", self._failures, wait_s, problem)
@@ -230,11 +235,6 @@ class Job:
 def _durations_ms(progress: StreamingQueryProgress | None) -> Document | None:
     """Return what Spark says of a batch: rows, and milliseconds by part."""
     return progress and {"input_rows": progress.numInputRows, "duration_ms": dict(progress.durationMs)}
-
-
-def _names(problem: str, kind: type[WattlineError]) -> bool:
-    """Return whether a problem's text, which may come from another process, names an error of a kind."""
-    return any(cls.__name__ in problem for cls in (kind, *kind.__subclasses__()))
 
 
 def _now() -> datetime.datetime:

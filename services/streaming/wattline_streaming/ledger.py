@@ -6,6 +6,7 @@ repeated after a crash ends in the same collections.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from wattline_streaming.acceptance import Acceptance
 from wattline_streaming.books import Books, KafkaPosition, Message, RawEvent, Rejection
-from wattline_streaming.typed import ARROW_SCHEMA, BOOKED_SCHEMA, FILLED, typed_row
+from wattline_streaming.typed import ARROW_SCHEMA, BOOKED_SCHEMA, FILLED, REJECTED_REASON, REJECTED_ROWS, typed_row
 
 __all__ = ["Ledger"]
 
@@ -29,12 +30,13 @@ class Ledger:
     def run(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield the typed columns of the first-seen good events of each batch, after booking all of it.
 
-        A last column says of each row whether it had to be filled here, as `decode` does not know its schema id yet.
+        A further column says of each row whether it had to be filled here, as `decode` does not know its schema id yet.
+        Rows without an event tell how many messages were rejected, and for which reason.
         """
         for batch in batches:
-            yield self._book(batch)
+            yield from self._book(batch)
 
-    def _book(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def _book(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         good: dict[int, RawEvent] = {}
         rejections: list[Rejection] = []
         unread = frozenset(i for i, read in enumerate(batch.column("run_id").is_valid().to_pylist()) if not read)
@@ -45,7 +47,9 @@ class Ledger:
                 rejections.append(verdict)
         self.books.reject(rejections)
         fresh = self.books.book(list(good.values()))
-        return _typed(batch, {index: event for index, event in good.items() if event.position in fresh})
+        yield _typed(batch, {index: event for index, event in good.items() if event.position in fresh})
+        if rejections:
+            yield _told(rejections)
 
 
 def _messages(batch: pa.RecordBatch) -> Iterator[Message]:
@@ -62,10 +66,21 @@ def _typed(batch: pa.RecordBatch, fresh: dict[int, RawEvent]) -> pa.RecordBatch:
     filled = typed.column("run_id").is_null()
     unread = filled.to_pylist()
     if not any(unread):
-        return typed.append_column(FILLED, filled)
+        none = {
+            name: pa.nulls(len(filled), BOOKED_SCHEMA.field(name).type) for name in (REJECTED_REASON, REJECTED_ROWS)
+        }
+        columns = [*typed.columns, filled, *none.values()]
+        return pa.RecordBatch.from_arrays(columns, schema=BOOKED_SCHEMA)
     rows: list[dict[str, Any]] = typed.to_pylist()
     for place, index in enumerate(sorted(fresh)):
         if unread[place]:
             rows[place] = typed_row(fresh[index].fields)
         rows[place][FILLED] = unread[place]
+    return pa.RecordBatch.from_pylist(rows, schema=BOOKED_SCHEMA)
+
+
+def _told(rejections: list[Rejection]) -> pa.RecordBatch:
+    """Return a row for each reason: how many messages were rejected for it."""
+    reasons = Counter(rejection.reason for rejection in rejections)
+    rows = [{REJECTED_REASON: reason, REJECTED_ROWS: count} for reason, count in reasons.items()]
     return pa.RecordBatch.from_pylist(rows, schema=BOOKED_SCHEMA)

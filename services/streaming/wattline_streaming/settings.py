@@ -4,19 +4,92 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import javaproperties
+
 from wattline_common.environment import Environment
+from wattline_common.errors import ConfigurationError
 from wattline_common.settings import Endpoints
 
-__all__ = ["StreamingSettings", "export_for_spark"]
+__all__ = ["ExecutorPod", "StreamingSettings", "export_for_spark", "spark_defaults"]
+
+_HIGHEST_PORT = 65_535
 
 
-def export_for_spark() -> None:
-    """Set what Spark reads from the environment alone: the workers' Python is this one, and it listens on loopback."""
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+def spark_defaults(environment: Environment | None = None) -> dict[str, str]:
+    """Return what the user's spark-defaults.conf says (in SPARK_CONF_DIR, else SPARK_HOME/conf); none is empty.
+
+    Spark reads it by itself; we must know it, as what is set in code would win over it.
+    """
+    env = environment or Environment()
+    home = env.text("SPARK_HOME")
+    folder = env.text("SPARK_CONF_DIR") or (str(Path(home, "conf")) if home else "")
+    path = Path(folder, "spark-defaults.conf")
+    if not folder or not path.exists():
+        return {}
+    try:
+        with path.open(encoding="utf-8") as file:
+            return {key: value.strip() for key, value in javaproperties.load(file).items()}
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path}, where SPARK_CONF_DIR leads to, cannot be read: {error}") from error
+
+
+def export_for_spark(settings: StreamingSettings, defaults: Mapping[str, str]) -> None:
+    """Set what Spark reads from the environment alone, where it is not set: the workers' Python, which is this one.
+
+    A Spark on this machine alone listens on loopback.
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", defaults.get("spark.pyspark.python", sys.executable))
+    if settings.is_local(defaults):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorPod:
+    """What Spark on Kubernetes tells an executor's pod, all by environment variables."""
+
+    java_home: str
+    java_options: tuple[str, ...]
+    class_path: tuple[str, ...]  # before Spark's own jars
+    driver_url: str
+    executor_id: str
+    application_id: str
+    cores: str
+    memory: str
+    pod_ip: str
+    pod_name: str
+    resource_profile_id: str
+
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str] | None = None) -> ExecutorPod:
+        """Read them; raise `ConfigurationError` naming the first that is missing."""
+        told = os.environ if variables is None else variables
+
+        def required(name: str) -> str:
+            if not told.get(name):
+                raise ConfigurationError(
+                    f"{name} is not set: Spark on Kubernetes starts this command, a person does not"
+                )
+            return told[name]
+
+        option = "SPARK_JAVA_OPT_"
+        numbers = sorted(int(name.removeprefix(option)) for name in told if name.startswith(option))
+        return cls(
+            java_home=required("JAVA_HOME"),
+            java_options=tuple(told[f"{option}{number}"] for number in numbers),
+            class_path=tuple(told[name] for name in ("SPARK_CONF_DIR", "SPARK_CLASSPATH") if told.get(name)),
+            driver_url=required("SPARK_DRIVER_URL"),
+            executor_id=required("SPARK_EXECUTOR_ID"),
+            application_id=required("SPARK_APPLICATION_ID"),
+            cores=required("SPARK_EXECUTOR_CORES"),
+            memory=required("SPARK_EXECUTOR_MEMORY"),
+            pod_ip=required("SPARK_EXECUTOR_POD_IP"),
+            pod_name=required("SPARK_EXECUTOR_POD_NAME"),
+            resource_profile_id=told.get("SPARK_RESOURCE_PROFILE_ID", "0"),
+        )
 
 
 @dataclass(frozen=True)
@@ -37,6 +110,9 @@ class StreamingSettings:
     settle_interval_s: float = 5.0
     future_tolerance_s: float = 300.0
     registry_watch_interval_s: float = 15.0
+    http_address: str = "127.0.0.1"
+    http_port: int = 0  # off
+    http_stall_s: float = 300.0
 
     @classmethod
     def from_environment(cls, environment: Environment | None = None) -> StreamingSettings:
@@ -61,4 +137,18 @@ class StreamingSettings:
             registry_watch_interval_s=env.number(
                 "WATTLINE_REGISTRY_WATCH_INTERVAL_S", cls.registry_watch_interval_s, at_least=0.1
             ),
+            http_address=env.text("WATTLINE_HTTP_ADDRESS", cls.http_address),
+            http_port=_port(env, "WATTLINE_HTTP_PORT", cls.http_port),
+            http_stall_s=env.number("WATTLINE_HTTP_STALL_S", cls.http_stall_s, at_least=1.0),
         )
+
+    def is_local(self, defaults: Mapping[str, str]) -> bool:
+        """Return whether all of Spark runs on this machine."""
+        return defaults.get("spark.master", self.spark_master).startswith("local")
+
+
+def _port(env: Environment, name: str, default: int) -> int:
+    port = env.integer(name, default)
+    if port > _HIGHEST_PORT:
+        raise ConfigurationError(f"{name}={port} is above {_HIGHEST_PORT}; unset it to get {default}")
+    return port

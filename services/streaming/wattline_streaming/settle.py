@@ -10,6 +10,7 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -24,7 +25,7 @@ from wattline_common.store import SETTLEMENT, Document
 from wattline_streaming.typed import ARROW_SCHEMA, typed_row
 from wattline_streaming.windows import fold
 
-__all__ = ["Settler", "WindowSink"]
+__all__ = ["Settled", "Settler", "WindowSink"]
 
 _LOG = logging.getLogger(__name__)
 _MOST_WINDOWS = 50_000  # a step; the rest is due in the next
@@ -35,6 +36,19 @@ WindowSink = Callable[[list[Document], Mapping[str, int]], None]
 """Stores folded rows; the second argument is each window id's settlement."""
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Windows that were settled; how many of them were late, and how many were folded anew."""
+
+    windows: int = 0
+    late: int = 0
+    folded_anew: int = 0
+
+    def __add__(self, more: Settled) -> Settled:
+        """Return the sums."""
+        return Settled(self.windows + more.windows, self.late + more.late, self.folded_anew + more.folded_anew)
+
+
 class Settler:
     """Settles the windows that are due. Its caller keeps it and the ledger from running at the same time."""
 
@@ -43,8 +57,8 @@ class Settler:
         self._spark = spark
         self._sink = sink
 
-    def step(self, now: datetime.datetime) -> int:
-        """Settle the windows due at ``now``; return how many were folded anew.
+    def step(self, now: datetime.datetime) -> Settled:
+        """Settle the windows due at ``now``; return how many these were.
 
         Raises `StoreUnavailableError`; whatever was done by then is right, and the rest is still marked.
         """
@@ -53,10 +67,10 @@ class Settler:
         except PyMongoError as error:
             raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error
 
-    def _settle(self, now: datetime.datetime) -> int:
+    def _settle(self, now: datetime.datetime) -> Settled:
         marks = list(self._database[store.DIRTY_WINDOWS].find({"due_at": {"$lte": now}}).limit(_MOST_WINDOWS))
         if not marks:
-            return 0
+            return Settled()
         by_id = {mark["_id"]: mark for mark in marks}
         settlements = self._settlements(by_id)
         if settlements:
@@ -64,7 +78,7 @@ class Settler:
         self._remove(marks)
         self._note_differences({mark["run_id"] for mark in marks}, now)
         _LOG.info("settled %d windows, %d of them folded anew", len(marks), len(settlements))
-        return len(settlements)
+        return Settled(len(marks), sum(1 for mark in marks if mark.get("late")), len(settlements))
 
     def _settlements(self, marks: Mapping[str, Document]) -> dict[str, int]:
         """Return window id -> next settlement of the windows that are late or differ from raw."""

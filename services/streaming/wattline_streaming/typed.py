@@ -25,11 +25,14 @@ __all__ = [
     "ENERGY_BY_KIND",
     "FILLED",
     "READER_SCHEMA",
+    "REJECTED_REASON",
+    "REJECTED_ROWS",
     "typed_row",
 ]
 
 CONTEXT = ("user_id", "model_name", "dataset_name", "framework", "environment", "region_iso", "project")
 ENERGY_BY_KIND = {f"energy_{kind.lower()}_kwh": kind.value for kind in DeviceKind}
+_KINDS = frozenset(ENERGY_BY_KIND.values())
 _NUMBERS = (
     "energy_kwh",
     "energy_low_kwh",
@@ -50,8 +53,12 @@ ARROW_SCHEMA = pa.schema(
     + [(name, pa.float64()) for name in (*_NUMBERS, *ENERGY_BY_KIND)]
 )
 FILLED = "filled"  # the ledger had to fill the row: its schema id was registered while running
-BOOKED_SCHEMA = ARROW_SCHEMA.append(pa.field(FILLED, pa.bool_()))
-_DDL = {pa.string(): "string", pa.bool_(): "boolean", pa.float64(): "double"}
+REJECTED_REASON = "rejected_reason"  # not null: the row is no event but tells how many messages were rejected for it
+REJECTED_ROWS = "rejected_rows"
+BOOKED_SCHEMA = pa.schema(
+    [*ARROW_SCHEMA, (FILLED, pa.bool_()), (REJECTED_REASON, pa.string()), (REJECTED_ROWS, pa.int64())]
+)
+_DDL = {pa.string(): "string", pa.bool_(): "boolean", pa.float64(): "double", pa.int64(): "bigint"}
 BOOKED_DDL = ", ".join(f"{field.name} {_DDL.get(field.type, 'timestamp')}" for field in BOOKED_SCHEMA)
 
 
@@ -60,7 +67,7 @@ def _reader_schema() -> str:
     kind = {
         "type": "enum",
         "name": "DeviceKind",
-        "symbols": [k.value for k in DeviceKind],
+        "symbols": list(ENERGY_BY_KIND.values()),
         "default": DeviceKind.OTHER.value,
     }
     device = {
@@ -90,5 +97,11 @@ def typed_row(fields: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {name: fields.get(name) for name in ("run_id", *CONTEXT, *_NUMBERS)}
     row |= {"event_time": fields["timestamp"], "simulated": fields.get("simulated", False)}
     for column, kind in ENERGY_BY_KIND.items():
-        row[column] = math.fsum(d["energy_kwh"] for d in devices if d["kind"] == kind) if devices else None
+        row[column] = math.fsum(d["energy_kwh"] for d in devices if _kind(d) == kind) if devices else None
     return row
+
+
+def _kind(device: Mapping[str, Any]) -> str:
+    """Return a device's kind; one that only newer versions know is the enum's default, as it is to `from_avro`."""
+    kind: str = device["kind"]
+    return kind if kind in _KINDS else DeviceKind.OTHER.value

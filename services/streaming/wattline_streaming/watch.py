@@ -12,6 +12,7 @@ from pymongo.errors import PyMongoError
 
 from wattline_common.errors import StopError, UnavailableError
 from wattline_common.store import STREAMING, Document, RegistryHealth
+from wattline_streaming.vitals import REGISTRY, Vitals
 
 __all__ = ["RegistryWatch"]
 
@@ -21,13 +22,16 @@ _LOG = logging.getLogger(__name__)
 class RegistryWatch:
     """Checks from time to time; ``check`` raises `UnavailableError` for a registry to mend, `StopError` for another.
 
-    The stream goes on while the registry is to be mended: log and pipeline_health say how.
+    The stream goes on while the registry is to be mended: log, pipeline_health and /readyz say how.
     """
 
-    def __init__(self, check: Callable[[], None], health: Collection[Document], interval_s: float) -> None:
+    def __init__(
+        self, check: Callable[[], None], health: Collection[Document], interval_s: float, vitals: Vitals
+    ) -> None:
         self._check = check
         self._health = health
         self._interval_s = interval_s
+        self._vitals = vitals
         self._problem: str | None = None
         self.stopped_by: StopError | None = None
 
@@ -54,6 +58,7 @@ class RegistryWatch:
         elif problem != self._problem:
             _LOG.info("the registry has every schema again")
         self._problem = problem
+        self._vitals.note(REGISTRY, problem)
         told: RegistryHealth = {"problem": problem, "checked_at": datetime.datetime.now(datetime.UTC)}
         try:
             self._health.update_one({"_id": STREAMING}, {"$set": {"registry": told}}, upsert=True)

@@ -14,6 +14,7 @@ import wattline
 from wattline.publisher import Wire
 from wattline.wire import KafkaWire
 from wattline_common.errors import ConfigurationError, WattlineError
+from wattline_common.settings import without_login
 from wattline_trainer.ledger import write_ledger
 from wattline_trainer.settings import MAX_MINUTES, MIN_MINUTES, Settings
 from wattline_trainer.simulate.command import add_simulate, simulate
@@ -84,7 +85,8 @@ def _simulate(options: argparse.Namespace, stop: StopRequest, settings: Settings
     def open_wire() -> Wire:
         servers = settings.endpoints
         sys.stderr.write(
-            f"simulate: Kafka at {servers.kafka_bootstrap_servers}, registry at {servers.schema_registry_url}\n"
+            f"simulate: Kafka at {servers.kafka_bootstrap_servers}, "
+            f"registry at {without_login(servers.schema_registry_url)}\n"
         )
         wire = KafkaWire(servers)
         wire.require_servers()

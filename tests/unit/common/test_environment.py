@@ -6,7 +6,7 @@ import pytest
 
 from wattline_common.environment import Environment
 from wattline_common.errors import ConfigurationError
-from wattline_common.settings import Endpoints
+from wattline_common.settings import Endpoints, without_login
 
 
 def test_text_is_stripped_and_empty_means_unset() -> None:
@@ -87,3 +87,9 @@ def test_endpoints_are_read_by_their_usual_names() -> None:
         }
     )
     assert Endpoints.from_environment(env) == Endpoints("a:1,b:2", "http://c:3/apis/ccompat/v7", "mongodb://d:4/")
+
+
+def test_an_address_is_shown_without_its_login() -> None:
+    """Messages name the registry, never how it is entered."""
+    assert without_login("https://ada:canary@host:8081/apis?x=1") == "https://host:8081/apis?x=1"
+    assert without_login("http://127.0.0.1:8081/apis/ccompat/v7") == "http://127.0.0.1:8081/apis/ccompat/v7"

@@ -6,6 +6,7 @@ import pytest
 from confluent_kafka import KafkaException, Producer
 
 from wattline_common import kafka
+from wattline_common.kafka_security import PLAINTEXT
 
 FOURTEEN_DAYS_MS = "1209600000"
 
@@ -34,4 +35,4 @@ def test_a_producer_is_made_without_a_broker() -> None:
 def test_settings_of_a_producer_can_be_overridden() -> None:
     """What the caller sets reaches librdkafka, which knows no such setting."""
     with pytest.raises(KafkaException, match="such"):
-        kafka.producer("127.0.0.1:9", **{"no.such.setting": 1})
+        kafka.producer("127.0.0.1:9", PLAINTEXT, **{"no.such.setting": 1})

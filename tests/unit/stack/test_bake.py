@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from wattline_common.errors import ResourceError
 from wattline_stack import SilentProgress
 from wattline_stack.jvm import bake as bake_module
 from wattline_stack.jvm.bake import GROUPS_FILE, bake
-from wattline_stack.jvm.pins import Pins, load_pins, verify
+from wattline_stack.jvm.pins import Pins, load_pins, sha256_of, verify
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 def _sum(path: Path, text: str) -> str:
     path.write_text(text)
-    return subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout.split()[0]
+    return sha256_of(path)
 
 
 def test_the_asked_parts_and_nothing_else(mirror: dict[str, str], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -18,7 +19,14 @@ from wattline_common.schemas import VERSIONS
 from wattline_streaming.acceptance import Acceptance, refused_by_jvm
 from wattline_streaming.books import Books, KafkaPosition, RawEvent, Rejection
 from wattline_streaming.ledger import Ledger
-from wattline_streaming.typed import ARROW_SCHEMA, BOOKED_SCHEMA, FILLED, typed_row
+from wattline_streaming.typed import (
+    ARROW_SCHEMA,
+    BOOKED_SCHEMA,
+    FILLED,
+    REJECTED_REASON,
+    REJECTED_ROWS,
+    typed_row,
+)
 
 IDS = {kind: number for number, kind in enumerate(EVENT_TYPES.values(), start=1)}
 ENVELOPE = pa.schema(
@@ -97,7 +105,15 @@ def run(values: list[bytes | None], *, decoded: bool = False) -> tuple[ListBooks
     """Return what a ledger booked and passed on of the values."""
     books = ListBooks()
     batches = ledger_of(books).run(iter([batch_of(values, decoded=decoded)]))
-    return books, [row for out in batches for row in out.to_pylist()]
+    passed, told = split([row for out in batches for row in out.to_pylist()])
+    assert told == Counter(rejection.reason for rejection in books.rejections)
+    return books, passed
+
+
+def split(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Counter[str]]:
+    """Return the rows of events, and what the others tell: how many messages were rejected, by reason."""
+    told = Counter({row[REJECTED_REASON]: row[REJECTED_ROWS] for row in rows if row[REJECTED_REASON] is not None})
+    return [row for row in rows if row[REJECTED_REASON] is None], told
 
 
 @pytest.mark.parametrize("decoded", [True, False])
@@ -164,6 +180,16 @@ def test_a_bad_message_is_rejected_with_its_reason(value: bytes | None, reason: 
     assert len(books.events) == len(passed) == 2
 
 
+def test_rejections_are_told_by_reason_in_rows_of_their_own() -> None:
+    """One row a reason, with the count and nothing of an event."""
+    values = [None, message(sample()), b"", None, b"\x00"]
+    out = [row for batch in ledger_of(ListBooks()).run(iter([batch_of(values)])) for row in batch.to_pylist()]
+    passed, told = split(out)
+    assert (len(passed), told) == (1, Counter(no_value=2, short_frame=2))
+    assert len(out) == 3
+    assert all(set(row.values()) == {None, row[REJECTED_REASON], row[REJECTED_ROWS]} for row in out[1:])
+
+
 def test_a_registry_that_is_away_rejects_nothing() -> None:
     """The batch fails and is repeated later: a fault of ours is no fault of the message."""
     with pytest.raises(RegistryUnavailableError):
@@ -211,11 +237,13 @@ def test_what_the_jvm_refuses_is_rejected_though_python_reads_it() -> None:
     branches = {IDS[HardwareSampled]: VERSIONS[HardwareSampled.AVRO_NAME][-1]}
     books = ListBooks()
     events = [sample(seq=1), *run_events("new", samples=0)]
-    (out,) = ledger_of(books, branches=branches).run(iter([batch_of([message(event) for event in events])]))
+    batches = ledger_of(books, branches=branches).run(iter([batch_of([message(event) for event in events])]))
+    passed, told = split([row for out in batches for row in out.to_pylist()])
     assert [(rejection.reason, refused_by_jvm(rejection.detail)) for rejection in books.rejections] == [
         ("undecodable", True)
     ]
-    assert [(row["run_id"], row[FILLED]) for row in out.to_pylist()] == [("new", True)] * 2
+    assert [(row["run_id"], row[FILLED]) for row in passed] == [("new", True)] * 2
+    assert told == {"undecodable": 1}
 
 
 def test_events_of_the_branches_need_no_registry() -> None:

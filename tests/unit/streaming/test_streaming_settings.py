@@ -22,3 +22,12 @@ def test_a_wrong_value_names_its_variable(value: str) -> None:
     """A number that is none, or too small, is refused by name before anything starts."""
     with pytest.raises(ConfigurationError, match="WATTLINE_SHUFFLE_PARTITIONS"):
         StreamingSettings.from_environment(Environment({"WATTLINE_SHUFFLE_PARTITIONS": value}))
+
+
+def test_a_port_beyond_all_ports_is_refused() -> None:
+    """As is one below; 9464 is fine."""
+    read = StreamingSettings.from_environment
+    assert read(Environment({"WATTLINE_HTTP_PORT": "9464"})).http_port == 9464
+    for value in ("65536", "-1"):
+        with pytest.raises(ConfigurationError, match="WATTLINE_HTTP_PORT"):
+            read(Environment({"WATTLINE_HTTP_PORT": value}))

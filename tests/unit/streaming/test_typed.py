@@ -13,7 +13,8 @@ from wattline_streaming.typed import BOOKED_DDL, BOOKED_SCHEMA, READER_SCHEMA, t
 
 def test_sparks_and_arrows_notation_name_the_same_columns() -> None:
     """The DDL that Spark is told and the Arrow schema that the ledger yields agree in names and order."""
-    spark = {"string": "string", "bool": "boolean", "double": "double", "timestamp[us, tz=UTC]": "timestamp"}
+    spark = {"string": "string", "bool": "boolean", "double": "double", "int64": "bigint"}
+    spark["timestamp[us, tz=UTC]"] = "timestamp"
     assert ", ".join(f"{field.name} {spark[str(field.type)]}" for field in BOOKED_SCHEMA) == BOOKED_DDL
 
 

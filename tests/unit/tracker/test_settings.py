@@ -5,6 +5,7 @@ from __future__ import annotations
 from wattline.settings import Settings
 from wattline_common.environment import Environment
 from wattline_common.errors import ConfigurationError
+from wattline_common.settings import Endpoints
 
 
 def _settings(**variables: str) -> tuple[Settings, list[str]]:
@@ -35,8 +36,14 @@ def test_each_variable_is_read() -> None:
     assert (settings.region_iso, settings.pue, settings.user_id) == ("US-CA", 1.58, "ada")
     assert (settings.project, settings.environment, settings.run_id) == ("vision", "cluster", "r1")
     assert (settings.flush_timeout_s, settings.queue_events, settings.visible_gpus) == (3.0, 50, ("0", "2"))
-    assert settings.endpoints.kafka_bootstrap_servers == "k:9092"
-    assert settings.endpoints.schema_registry_url == "http://r"
+    assert settings.endpoints == Endpoints("k:9092", "http://r")
+
+
+def test_servers_whose_settings_cannot_work_are_none() -> None:
+    """Told, not raised; and the events go nowhere rather than to a server that nobody named."""
+    settings, problems = _settings(KAFKA_BOOTSTRAP_SERVERS="k:9092", KAFKA_SECURITY_PROTOCOL="TLS")
+    assert settings.endpoints is None
+    assert ["KAFKA_SECURITY_PROTOCOL" in problem for problem in problems] == [True]
 
 
 def test_nothing_set_is_the_defaults() -> None:

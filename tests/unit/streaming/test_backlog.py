@@ -1,0 +1,34 @@
+"""Promises of the backlog: what Spark has committed is read from its own log, and the rest is the lag."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wattline_streaming.backlog import committed_offsets, lag_messages
+
+
+def log(checkpoint: Path, batch: int, offsets: str, *, committed: bool = True) -> None:
+    """Write a batch as Spark does: its offsets before, its commit after."""
+    for folder in ("offsets", "commits"):
+        (checkpoint / folder).mkdir(exist_ok=True)
+    (checkpoint / "offsets" / str(batch)).write_text(f'v1\n{{"batchWatermarkMs":0}}\n{offsets}')
+    (checkpoint / "offsets" / f".{batch}.crc").touch()
+    if committed:
+        (checkpoint / "commits" / str(batch)).write_text('v1\n{"nextBatchWatermarkMs":0}')
+        (checkpoint / "commits" / f".{batch}.crc").touch()
+
+
+def test_only_committed_batches_are_done(tmp_path: Path) -> None:
+    """By number, not by name; a batch under way is not done."""
+    assert committed_offsets(tmp_path) == {}
+    log(tmp_path, 9, '{"training.events":{"0":5,"1":6}}')
+    log(tmp_path, 10, '{"training.events":{"0":7,"1":8}}')
+    log(tmp_path, 11, '{"training.events":{"0":70,"1":80}}', committed=False)
+    assert committed_offsets(tmp_path) == {0: 7, 1: 8}
+
+
+def test_the_lag_counts_what_is_kept_and_not_done() -> None:
+    """Messages that retention has removed cannot be read any more, and a partition never read is wholly left."""
+    assert lag_messages({0: (0, 10), 1: (0, 5)}, {0: 7, 1: 5}) == 3
+    assert lag_messages({0: (8, 10), 1: (2, 5)}, {0: 3}) == 5
+    assert lag_messages({0: (0, 4)}, {0: 9}) == 0, "the broker's answer may be older than the commit"

@@ -1,0 +1,37 @@
+"""Promises of how a failure is read: an outage is waited for, and its words are found."""
+
+from __future__ import annotations
+
+import pytest
+
+from wattline_streaming.failures import cause, is_outage
+
+TRACE = """Job aborted due to stage failure: Task 3 in stage 14.0 failed 1 times
+Traceback (most recent call last):
+  File "books.py", line 98, in book
+    raise _unavailable(error) from error
+wattline_common.errors.StoreUnavailableError: no good answer from the store at MONGODB_URI: refused
+
+Driver stacktrace:"""
+KAFKA_AWAY = (  # as Spark's driver and executors put it
+    "org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node assignment. Call: listNodes",
+    "java.util.concurrent.TimeoutException: Cannot fetch record for offset 12 in 120000 milliseconds",
+)
+
+
+@pytest.mark.parametrize("problem", [TRACE, *KAFKA_AWAY])
+def test_a_server_that_is_away_is_an_outage(problem: str) -> None:
+    """By an error of ours deep in a trace of an executor, or by the words of Kafka's own client."""
+    assert is_outage(problem)
+
+
+@pytest.mark.parametrize("problem", ["KeyError: 'TimeoutException'", "java.lang.OutOfMemoryError", "IndexError"])
+def test_anything_else_is_none(problem: str) -> None:
+    """Waiting would not mend it, so its failures are counted."""
+    assert not is_outage(problem)
+
+
+def test_the_cause_is_the_line_of_our_own_error() -> None:
+    """It names setting and remedy; without one, the text stands for itself."""
+    assert cause(TRACE).startswith("wattline_common.errors.StoreUnavailableError: no good answer from the store")
+    assert cause("java.lang.OutOfMemoryError") == "java.lang.OutOfMemoryError"
