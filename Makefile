@@ -7,9 +7,11 @@ BIN := .venv/bin
 SOURCES := libs services tests tools bench examples
 PROJECTS := libs/common libs/tracker libs/stack services/trainer services/streaming services/dashboard
 MANIFESTS := $(PROJECTS:%=%/pyproject.toml)
+OVERLAY ?= local
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint format schema release-schemas generate lock images images-test bench clean
+.PHONY: help setup demo test lint format schema release-schemas generate lock images images-test bench k8s-secrets k8s-deploy k8s-check \
+	k8s-apply-check clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +70,20 @@ images-test: .venv/.ready ## run each image as a cluster would: read-only, by nu
 
 bench: .venv/.ready ## measure the stream under many live runs (ARGS='--live 500')
 	@PYTHONPATH=. $(BIN)/python bench/live_runs.py $(ARGS)
+
+k8s-secrets: ## draw the secrets of an overlay at random, once (OVERLAY=cluster; default local)
+	@$(PYTHON) -m tools.k8s_secrets $(OVERLAY)
+
+k8s-deploy: k8s-secrets ## apply an overlay to kubectl's current cluster and wait until it is ready (OVERLAY=cluster)
+	@kubectl apply -k k8s/namespace
+	@kubectl apply -k k8s/overlays/$(OVERLAY)
+	@kubectl -n wattline get statefulset,deployment -l app.kubernetes.io/part-of=wattline -o name | xargs -n 1 kubectl -n wattline rollout status --timeout=10m
+
+k8s-check: .venv/.ready ## render every overlay with every component, and check it; needs kubectl or kustomize, no cluster
+	@$(BIN)/python -m pytest tests/k8s/test_manifests.py tests/k8s/test_cluster.py tests/k8s/test_alerts.py tests/k8s/test_invariants_bite.py $(ARGS)
+
+k8s-apply-check: .venv/.ready ## apply all of it to the API server that WATTLINE_TEST_KUBECONFIG names, in namespaces of its own
+	@$(BIN)/python -m pytest tests/k8s/test_apply.py $(ARGS)
 
 clean: ## remove .venv and what tools cached here (the data folder stays)
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -52,7 +52,13 @@ TRAINING_EVENTS_REJECTED = "training.events.rejected"
 _TIMEOUT_S = 20.0
 # librdkafka writes each failed connection to standard error, 20 a second; exceptions and callbacks say it once.
 _QUIET = {"log_level": 2}
-REFUSED = {KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED}  # its public names
+_NOT_ALLOWED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
+REFUSED = {
+    KafkaError._AUTHENTICATION,  # its public names
+    KafkaError._SSL,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    *_NOT_ALLOWED,
+}
 _FOURTEEN_DAYS_MS = str(14 * 24 * 3600 * 1000)
 
 
@@ -81,11 +87,27 @@ def producer(
     security: KafkaSecurity = PLAINTEXT,
     **overrides: Any,  # noqa: ANN401  # librdkafka's values
 ) -> Producer:
-    """Return an idempotent producer that places keys as Java clients do, so that re-producers agree."""
+    """Return an idempotent producer that places keys as Java clients do, so that re-producers agree.
+
+    Its `poll` and `flush` raise `ConfigurationError` when the broker refuses us, which librdkafka itself takes for an
+    outage, and `BrokerUnavailableError` for a message that it gives up, unless the caller sets these callbacks.
+    """
+
+    def on_error(error: KafkaError) -> None:
+        if error.code() in REFUSED:
+            raise refused(bootstrap_servers, security, error)
+
+    def on_delivery(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            on_error(error)
+            raise BrokerUnavailableError(f"Kafka at {bootstrap_servers} did not take a message: {error.str()}")
+
     return Producer(
         {
             "bootstrap.servers": bootstrap_servers,
             **security.librdkafka(),
+            "error_cb": on_error,
+            "on_delivery": on_delivery,
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
             "compression.type": "zstd",
@@ -128,6 +150,7 @@ def require_topics(bootstrap_servers: str, security: KafkaSecurity = PLAINTEXT) 
         raise ConfigurationError(
             f"Kafka at KAFKA_BOOTSTRAP_SERVERS={bootstrap_servers} lacks {', '.join(missing)}; "
             "run: python -m wattline_common.kafka"
+            + (", or let the user of KAFKA_SASL_USERNAME see them" if security.has_sasl else "")
         )
 
 
@@ -161,6 +184,7 @@ def _administering(bootstrap_servers: str, security: KafkaSecurity) -> Iterator[
         yield admin
     except (KafkaException, TimeoutError) as error:
         admin.poll(0)
+        refusals += [each for each in error.args if isinstance(each, KafkaError) and each.code() in REFUSED]
         if refusals:
             raise refused(bootstrap_servers, security, refusals[0]) from error
         raise BrokerUnavailableError(
@@ -170,7 +194,12 @@ def _administering(bootstrap_servers: str, security: KafkaSecurity) -> Iterator[
 
 
 def refused(bootstrap_servers: str, security: KafkaSecurity, error: KafkaError) -> ConfigurationError:
-    """Return what to tell when a broker answers but does not let us in, or is not the one we trust."""
+    """Return what to tell when a broker answers but does not let us in or do this, or is not the one we trust."""
+    if error.code() in _NOT_ALLOWED:
+        return ConfigurationError(
+            f"Kafka at KAFKA_BOOTSTRAP_SERVERS={bootstrap_servers} does not allow this to the user of "
+            f"KAFKA_SASL_USERNAME: {error.str()}; give it the rights, or set another user"
+        )
     return ConfigurationError(
         f"Kafka at KAFKA_BOOTSTRAP_SERVERS={bootstrap_servers} and we do not come together by "
         f"KAFKA_SECURITY_PROTOCOL={security.protocol}: {error.str()}; check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD, "
@@ -194,8 +223,8 @@ def _created(future: Future[None], name: str, replication_factor: int) -> bool:
             return False
         if code == KafkaError.INVALID_REPLICATION_FACTOR:
             raise ConfigurationError(
-                f"topic {name} cannot have {replication_factor} replicas: {error}; set --replication-factor "
-                "to no more than there are brokers"
+                f"topic {name} cannot have {replication_factor} replicas: {error}; set "
+                "KAFKA_REPLICATION_FACTOR or --replication-factor to no more than there are brokers"
             ) from error
         raise
     return True

@@ -18,7 +18,7 @@ from wattline_common.errors import ConfigurationError, ContractError, RegistryUn
 from wattline_common.events import Event, WindowAggregated
 from wattline_common.kafka import TRAINING_AGGREGATES, TRAINING_EVENTS
 from wattline_common.schemas import VERSIONS
-from wattline_common.settings import Endpoints, without_login
+from wattline_common.settings import schema_registry_url, without_login
 from wattline_common.verdict import State, Verdict, judge
 
 __all__ = ["COMPATIBILITY", "Registry", "subject", "subjects"]
@@ -221,7 +221,7 @@ def main() -> int:
     for verb, meaning in verbs.items():
         commands.add_parser(verb, help=meaning, description=meaning)
     verb = parser.parse_args().verb
-    registry = Registry(Endpoints.from_environment().schema_registry_url)
+    registry = Registry(schema_registry_url())
     try:
         lines, good = _lines(registry, verb)
     except WattlineError as error:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 from wattline_common.environment import Environment
 from wattline_common.kafka_security import PLAINTEXT, KafkaSecurity
 
-__all__ = ["Endpoints", "replication_factor", "without_login"]
+__all__ = [
+    "Endpoints",
+    "kafka_security",
+    "mongodb_uri",
+    "replication_factor",
+    "schema_registry_url",
+    "without_login",
+]
 
 
 @dataclass(frozen=True)
@@ -16,8 +23,9 @@ class Endpoints:
     """Addresses of Kafka, the Schema Registry and the store, and how Kafka is entered."""
 
     kafka_bootstrap_servers: str = "127.0.0.1:9092"
-    schema_registry_url: str = "http://127.0.0.1:8081/apis/ccompat/v7"
-    mongodb_uri: str = "mongodb://127.0.0.1:27017/"
+    # Both may hold a password, so neither is in a repr.
+    schema_registry_url: str = field(default="http://127.0.0.1:8081/apis/ccompat/v7", repr=False)
+    mongodb_uri: str = field(default="mongodb://127.0.0.1:27017/", repr=False)
     kafka_security: KafkaSecurity = PLAINTEXT
 
     @classmethod
@@ -26,10 +34,20 @@ class Endpoints:
         env = environment or Environment()
         return cls(
             kafka_bootstrap_servers=env.text("KAFKA_BOOTSTRAP_SERVERS", cls.kafka_bootstrap_servers),
-            kafka_security=_kafka_security(env),
-            schema_registry_url=env.text("SCHEMA_REGISTRY_URL", cls.schema_registry_url).rstrip("/"),
-            mongodb_uri=env.text("MONGODB_URI", cls.mongodb_uri),
+            schema_registry_url=schema_registry_url(env),
+            mongodb_uri=mongodb_uri(env),
+            kafka_security=kafka_security(env),
         )
+
+
+def schema_registry_url(environment: Environment | None = None) -> str:
+    """Read SCHEMA_REGISTRY_URL alone: who needs no Kafka need not have its password."""
+    return (environment or Environment()).text("SCHEMA_REGISTRY_URL", Endpoints.schema_registry_url).rstrip("/")
+
+
+def mongodb_uri(environment: Environment | None = None) -> str:
+    """Read MONGODB_URI alone, likewise."""
+    return (environment or Environment()).text("MONGODB_URI", Endpoints.mongodb_uri)
 
 
 def replication_factor(environment: Environment | None = None) -> int:
@@ -43,7 +61,8 @@ def without_login(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def _kafka_security(env: Environment) -> KafkaSecurity:
+def kafka_security(env: Environment) -> KafkaSecurity:
+    """Read KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_* and KAFKA_SSL_CA_LOCATION; raise `ConfigurationError`."""
     return KafkaSecurity(
         protocol=env.text("KAFKA_SECURITY_PROTOCOL", PLAINTEXT.protocol),
         sasl_mechanism=env.text("KAFKA_SASL_MECHANISM", PLAINTEXT.sasl_mechanism),

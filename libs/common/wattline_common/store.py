@@ -1,11 +1,14 @@
 """The store's collections: names, document shapes, identities and indexes, shared by who writes and who reads.
 
 Only operations that MongoDB 8 and the embedded store do alike are used. Every write is keyed by `_id`.
+`python -m wattline_common.store` creates the indexes.
 """
 
 from __future__ import annotations
 
+import argparse
 import datetime
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
@@ -13,7 +16,8 @@ from pymongo import ASCENDING, IndexModel, MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
-from wattline_common.errors import StoreUnavailableError
+from wattline_common.errors import ConfigurationError, StoreUnavailableError, WattlineError
+from wattline_common.settings import Endpoints
 
 __all__ = [
     "AGGREGATED_METRICS",
@@ -274,3 +278,33 @@ def as_pairs(values: Mapping[str, Any]) -> list[Document]:
 def as_map(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the map that `as_pairs` stored."""
     return {pair["k"]: pair["v"] for pair in pairs}
+
+
+def main() -> int:
+    """Create the indexes; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m wattline_common.store",
+        description=f"Create the indexes that are missing in the database {DATABASE} of MONGODB_URI; idempotent.",
+    )
+    parser.parse_args()
+    try:
+        ensure(_connect_as_set())
+    except WattlineError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write("all indexes are there\n")
+    return 0
+
+
+def _connect_as_set() -> Database[Document]:
+    try:
+        return connect(Endpoints.from_environment().mongodb_uri)
+    except PyMongoError as error:  # its text may hold the address, and so a password
+        raise ConfigurationError(
+            f"MONGODB_URI is no address of a MongoDB ({type(error).__name__}): set it to "
+            "mongodb://user:password@host:27017/, with user and password percent-encoded"
+        ) from error
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -109,7 +109,7 @@ class Demo:
         }
 
     def _prepare(self, endpoints: Endpoints) -> None:
-        kafka.ensure_topics(endpoints.kafka_bootstrap_servers)
+        kafka.ensure_topics(endpoints.kafka_bootstrap_servers, self.settings.kafka_security)
         for _ in Registry(endpoints.schema_registry_url).register():
             pass
         store.ensure(store.connect(endpoints.mongodb_uri))

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wattline_common.environment import Environment
+from wattline_common.errors import ConfigurationError
+from wattline_common.kafka_security import PLAINTEXT, KafkaSecurity
+from wattline_common.settings import kafka_security
 
 __all__ = ["StackSettings"]
 
@@ -29,6 +32,15 @@ class StackSettings:
     kafka_bootstrap_servers: str = ""
     schema_registry_url: str = ""
     mongodb_uri: str = ""
+    kafka_security: KafkaSecurity = PLAINTEXT
+
+    def __post_init__(self) -> None:
+        """Refuse a login to the embedded Kafka, which asks for none."""
+        if self.kafka_security.protocol != PLAINTEXT.protocol and not self.kafka_bootstrap_servers:
+            raise ConfigurationError(
+                f"KAFKA_SECURITY_PROTOCOL={self.kafka_security.protocol} is for a real server: name it by "
+                "KAFKA_BOOTSTRAP_SERVERS, or unset the protocol, since the embedded Kafka speaks PLAINTEXT"
+            )
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str] | None = None) -> StackSettings:
@@ -47,6 +59,7 @@ class StackSettings:
             kafka_bootstrap_servers=env.text("KAFKA_BOOTSTRAP_SERVERS"),
             schema_registry_url=env.text("SCHEMA_REGISTRY_URL"),
             mongodb_uri=env.text("MONGODB_URI"),
+            kafka_security=kafka_security(env),
         )
 
 

@@ -33,6 +33,7 @@ from wattline.recorder import Context, Plan, Price
 from wattline.run import Run
 from wattline.settings import Settings
 from wattline_common import carbon
+from wattline_common.errors import ConfigurationError
 from wattline_common.settings import Endpoints
 
 __all__ = ["VERSION", "default_meters", "kafka_publisher", "track"]
@@ -134,14 +135,13 @@ def default_meters(settings: Settings, problems: Problems) -> list[Meter]:
 
 
 def kafka_publisher(settings: Settings, problems: Problems) -> Publisher:
-    """Return the publisher to Kafka, or to nowhere; its own imports wait until its thread runs."""
-    endpoints = settings.endpoints
+    """Return the publisher to Kafka; its own imports wait until its thread runs."""
+    return BackgroundPublisher(lambda: _open_wire(settings.endpoints), problems, settings.queue_events)
+
+
+def _open_wire(endpoints: Endpoints | None) -> Wire:
     if endpoints is None:
-        return NullPublisher()
-    return BackgroundPublisher(lambda: _open_wire(endpoints), problems, settings.queue_events)
-
-
-def _open_wire(endpoints: Endpoints) -> Wire:
+        raise ConfigurationError("a setting of the servers is wrong, as told above")  # and its events count as lost
     from wattline.wire import KafkaWire  # takes a second, which the training shall not wait for
 
     return KafkaWire(endpoints)

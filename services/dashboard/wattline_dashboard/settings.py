@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from wattline_common.environment import Environment
-from wattline_common.settings import Endpoints
+from wattline_common.settings import Endpoints, mongodb_uri
 
 __all__ = ["DashboardSettings"]
 
@@ -28,7 +28,7 @@ class DashboardSettings:
         """Read MONGODB_URI and WATTLINE_DASHBOARD_*; raise `ConfigurationError` naming what is wrong."""
         env = environment or Environment()
         return cls(
-            mongodb_uri=Endpoints.from_environment(env).mongodb_uri,
+            mongodb_uri=mongodb_uri(env),
             address=env.text("WATTLINE_DASHBOARD_ADDRESS", "127.0.0.1"),
             port=env.integer("WATTLINE_DASHBOARD_PORT", 8501, at_least=1),
             refresh_s=env.number("WATTLINE_DASHBOARD_REFRESH_S", 2.0, at_least=0.5),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wattline_common.errors import StopError, UnavailableError, WattlineError
+from wattline_common.errors import ConfigurationError, StopError, UnavailableError, WattlineError
 
 __all__ = ["cause", "is_outage", "is_spark_57438", "names", "text"]
 
@@ -11,8 +11,14 @@ _KAFKA_AWAY = (
     "Cannot fetch record for offset",  # so an executor calls a broker that is silent
     "Failed to construct kafka consumer",
 )
+# Waiting does not help where Kafka answers and refuses, or where the client cannot be made of our settings.
+_KAFKA_REFUSES = (
+    *("SaslAuthenticationException", "SslAuthenticationException", "AuthorizationException"),
+    *("InvalidConfigurationException", "Failed to load PEM SSL keystore", "Failed to load SSL keystore"),
+)
 # Spark 4.1's Kafka source fails, after the batch is committed, to report progress of a batch that a restart repeats.
 _SPARK_57438 = 'because the return value of "scala.Option.get()" is null'
+_OURS = (UnavailableError, ConfigurationError, StopError)
 _PLAN = "=== Streaming Query ==="  # from here on an exception's text is pages of plan
 
 
@@ -23,6 +29,8 @@ def text(error: BaseException | None) -> str:
 
 def is_outage(problem: str) -> bool:
     """Return whether a server was away, by our own errors or by what Spark's Kafka client says then."""
+    if names(problem, ConfigurationError) or any(text in problem for text in _KAFKA_REFUSES):
+        return False
     return names(problem, UnavailableError) or any(text in problem for text in _KAFKA_AWAY)
 
 
@@ -38,5 +46,5 @@ def names(problem: str, kind: type[WattlineError]) -> bool:
 
 def cause(problem: str) -> str:
     """Return the line that names an error of ours, maybe deep in a trace; without one, how the text begins."""
-    ours = [line for line in problem.splitlines() if any(names(line, kind) for kind in (UnavailableError, StopError))]
+    ours = [line for line in problem.splitlines() if any(names(line, kind) for kind in _OURS)]
     return ours[-1] if ours else problem

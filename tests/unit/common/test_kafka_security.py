@@ -9,7 +9,7 @@ import pytest
 from wattline_common.environment import Environment
 from wattline_common.errors import ConfigurationError
 from wattline_common.kafka_security import PLAINTEXT, KafkaSecurity
-from wattline_common.settings import Endpoints, replication_factor
+from wattline_common.settings import Endpoints, mongodb_uri, replication_factor, schema_registry_url
 
 LOGIN = {"KAFKA_SASL_USERNAME": "ada", "KAFKA_SASL_PASSWORD": 'a "quoted" \\ canary'}
 
@@ -82,3 +82,16 @@ def test_the_replication_factor_is_one_or_what_is_set() -> None:
     assert replication_factor(Environment({"KAFKA_REPLICATION_FACTOR": "3"})) == 3
     with pytest.raises(ConfigurationError, match="KAFKA_REPLICATION_FACTOR=0"):
         replication_factor(Environment({"KAFKA_REPLICATION_FACTOR": "0"}))
+
+
+def test_who_needs_no_kafka_needs_no_login_to_it() -> None:
+    """The registry's and the store's address are read alone; neither is in a repr, as it may hold a password."""
+    env = Environment(
+        {
+            "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "SCHEMA_REGISTRY_URL": "https://ada:canary@r/",
+            "MONGODB_URI": "mongodb://ada:canary@m/",
+        }
+    )
+    assert (schema_registry_url(env), mongodb_uri(env)) == ("https://ada:canary@r", "mongodb://ada:canary@m/")
+    assert "canary" not in repr(Endpoints("k:9092", schema_registry_url(env), mongodb_uri(env)))

@@ -53,3 +53,9 @@ def test_no_password_is_shown() -> None:
     uri = "mongodb+srv://ada:s3cret@a.example:27017,b.example/?authSource=admin"
     assert DashboardSettings(mongodb_uri=uri).store_host == "a.example:27017,b.example"
     assert DashboardSettings(mongodb_uri="nonsense").store_host == "(no host)"
+
+
+def test_it_needs_no_login_to_kafka() -> None:
+    """It reads the store alone, so a cluster's shared settings without Kafka's password are enough."""
+    found = DashboardSettings.from_environment(Environment({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}))
+    assert found == DashboardSettings()

@@ -45,3 +45,16 @@ def test_a_wrong_value_is_an_error_that_names_the_variable(name: str, value: str
     """A heap that no server starts with, or no number at all, is refused before anything starts."""
     with pytest.raises(ConfigurationError, match=name):
         StackSettings.from_environment({name: value})
+
+
+def test_a_login_is_for_a_real_kafka() -> None:
+    """The embedded one asks for none, and its clients would not come in with one."""
+    login = {
+        "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "KAFKA_SASL_USERNAME": "ada",
+        "KAFKA_SASL_PASSWORD": "canary",
+    }
+    with pytest.raises(ConfigurationError, match="KAFKA_SECURITY_PROTOCOL=SASL_SSL is for a real server"):
+        StackSettings.from_environment(login)
+    settings = StackSettings.from_environment({**login, "KAFKA_BOOTSTRAP_SERVERS": "k:9094"})
+    assert settings.kafka_security.protocol == "SASL_SSL"

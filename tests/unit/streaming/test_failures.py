@@ -17,12 +17,26 @@ KAFKA_AWAY = (  # as Spark's driver and executors put it
     "org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node assignment. Call: listNodes",
     "java.util.concurrent.TimeoutException: Cannot fetch record for offset 12 in 120000 milliseconds",
 )
+KAFKA_REFUSES = (  # as Spark's client puts it, and as our own producers do
+    "org.apache.kafka.common.errors.SaslAuthenticationException: Authentication failed",
+    "org.apache.kafka.common.errors.SslAuthenticationException: SSL handshake failed",
+    "org.apache.kafka.common.errors.TopicAuthorizationException: Topic authorization failed.",
+    "org.apache.kafka.common.KafkaException: Failed to construct kafka consumer\n"
+    "Caused by: org.apache.kafka.common.errors.InvalidConfigurationException: Failed to load PEM SSL keystore /ca.pem",
+    "wattline_common.errors.ConfigurationError: Kafka at KAFKA_BOOTSTRAP_SERVERS=k:9094 and we do not come together",
+)
 
 
 @pytest.mark.parametrize("problem", [TRACE, *KAFKA_AWAY])
 def test_a_server_that_is_away_is_an_outage(problem: str) -> None:
     """By an error of ours deep in a trace of an executor, or by the words of Kafka's own client."""
     assert is_outage(problem)
+
+
+@pytest.mark.parametrize("problem", KAFKA_REFUSES)
+def test_a_kafka_that_refuses_us_is_no_outage(problem: str) -> None:
+    """A setting must change, so its failures are counted and the stream ends, whatever else the text holds."""
+    assert not is_outage(problem)
 
 
 @pytest.mark.parametrize("problem", ["KeyError: 'TimeoutException'", "java.lang.OutOfMemoryError", "IndexError"])

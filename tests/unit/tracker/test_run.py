@@ -378,3 +378,15 @@ def test_a_forked_child_neither_reports_nor_ends_the_run() -> None:
     ended = _python(_FORKED)
     assert ended.stdout.splitlines() == ["5", "['RunStarted', 'HardwareSampled', 'RunFinished']"], ended.stderr
     assert ended.stderr.count("kWh") == 1
+
+
+def test_events_that_have_nowhere_to_go_count_as_lost(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A servers' setting that cannot work is told; the run is measured, and says that nothing was delivered."""
+    monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "TLS")
+    run = wattline.track(meters=[], run_id="nowhere")
+    with run:
+        run.step(loss=1.0)
+    assert "KAFKA_SECURITY_PROTOCOL='TLS' is unknown" in caplog.text
+    assert run.summary().events_dropped >= 3
