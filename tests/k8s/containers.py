@@ -11,7 +11,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,9 @@ class Runc(Runtime):
         bundle = log.with_suffix(".bundle")
         bundle.mkdir()
         network = {"type": "network", **({"path": f"/proc/{self._pid(pod)}/ns/net"} if pod else {})}
+        hosts = bundle / "hosts"  # what every cluster puts there, too
+        hosts.write_text("127.0.0.1 localhost\n", "utf-8")
+        start = replace(start, files={**start.files, "/etc/hosts": hosts})
         spec = _oci_spec(start, configuration, _output("buildah", "mount", work), network)
         (bundle / "config.json").write_text(json.dumps(spec), "utf-8")
         return _logged(["runc", "run", "--bundle", str(bundle), name], log)
@@ -243,6 +246,7 @@ def _oci_spec(start: Start, configuration: Mapping[str, Any], root: str, network
             "cwd": configuration.get("WorkingDir") or "/",
             "noNewPrivileges": True,
         },
+        "hostname": "localhost",
         "root": {"path": root, "readonly": True},
         "mounts": mounts,
         "linux": {"namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")] + [dict(network)]},
