@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
-UV_VERSION := 0.13.9
+UV_VERSION := $(shell sed -n 's/^ *"uv==\([0-9.]*\)".*/\1/p' pyproject.toml)
 BIN := .venv/bin
 SOURCES := libs services tests tools bench examples
 PROJECTS := libs/common libs/tracker libs/stack services/trainer services/streaming services/dashboard
@@ -10,19 +10,20 @@ MANIFESTS := $(PROJECTS:%=%/pyproject.toml)
 OVERLAY ?= local
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint format schema release-schemas generate lock bench k8s-secrets k8s-deploy k8s-check k8s-apply-check clean
+.PHONY: help setup demo test lint format schema release-schemas generate lock images images-test bench k8s-secrets k8s-deploy k8s-check \
+	k8s-apply-check clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## make .venv from the hashed locks (the other verbs do it by themselves)
 
-.venv/.ready: requirements.lock tools.lock Makefile
+.venv/.ready: requirements.lock tools.lock images.lock Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Wattline needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	@echo "wattline: making .venv (about a minute, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --compile-bytecode --require-hashes -r requirements.lock -r tools.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --compile-bytecode --require-hashes -r requirements.lock -r tools.lock -r images.lock
 	@$(BIN)/python -c 'import pathlib, sys, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "wattline-projects.pth").write_text("".join(f"{pathlib.Path(p).resolve()}\n" for p in sys.argv[1:]))' $(PROJECTS)
 	@touch $@
 
@@ -52,11 +53,20 @@ release-schemas: .venv/.ready ## seal the drafted schemas: from then on they nev
 generate: .venv/.ready ## write the generated Python of the schemas
 	@$(BIN)/python -m tools.gen_events
 
-lock: .venv/.ready ## resolve the dependencies anew into the two hashed locks
+lock: .venv/.ready ## resolve the dependencies anew into the hashed locks
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --all-extras \
 		--no-emit-package wattline-common --no-emit-package wattline --group test $(MANIFESTS) -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--group lint -c requirements.lock -o tools.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--group images -c requirements.lock -c tools.lock -o images.lock
+
+images: .venv/.ready ## build the container images with docker or buildah (ONLY=streaming BASE_IMAGE=... PUSH=registry/folder)
+	@$(BIN)/python -m tools.images $(ONLY:%=--only %) $(BASE_IMAGE:%=--base-image %) $(PUSH:%=--push %) \
+		$(SSL_CERT_FILE:%=--ca-bundle %) $(WATTLINE_JAR_REPOSITORY:%=--jar-repository %) $(ARGS)
+
+images-test: .venv/.ready ## run each image as a cluster would: read-only, by number, probed, stopped
+	@WATTLINE_REQUIRE=images $(BIN)/python -m pytest tests/k8s/test_images.py $(ARGS)
 
 bench: .venv/.ready ## measure the stream under many live runs (ARGS='--live 500')
 	@PYTHONPATH=. $(BIN)/python bench/live_runs.py $(ARGS)

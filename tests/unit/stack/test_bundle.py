@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,16 @@ def test_a_changed_or_missing_file_makes_it_unusable(installed: Path, name: str)
 def test_an_unfinished_folder_is_not_whole(tmp_path: Path) -> None:
     """Without the manifest, which is written last, nothing counts as installed."""
     assert not bundle._is_whole(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("filters", [True, False], ids=["filters", "Python 3.11.2 has no filters"])
+def test_an_archive_is_unpacked_and_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, filters: bool) -> None:
+    """Debian 12's Python is older than tarfile's filters, and unpacks all the same."""
+    if not filters:
+        monkeypatch.delattr("tarfile.data_filter")
+    (tmp_path / "a.jar").write_text("a")
+    with tarfile.open(tmp_path / "all.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "a.jar", "lib/b.jar")
+    bundle.unpack(tmp_path)
+    assert (tmp_path / "lib" / "b.jar").read_text() == "a"
+    assert not (tmp_path / "all.tar.gz").exists()
