@@ -41,7 +41,9 @@ def boundary(package: str) -> tuple[str, ...]:
     for module, distribution, packages in PLACES:
         if package not in packages:
             top, *rest = module.split(".")
-            refused.append(f"!//reqs#{distribution}" if distribution else f"!//{folders[top]}/{top}/{'/'.join(rest)}.py")
-    # the project itself, every other locked requirement, the contract (common's code is generated from it), its libraries
+            refused.append(
+                f"!//reqs#{distribution}" if distribution else f"!//{folders[top]}/{top}/{'/'.join(rest)}.py"
+            )
+    # itself, the other locked requirements, the contract (common is generated from it), the libraries it may import
     own = ("/**", "//reqs#*", *(("//schemas/**",) if package == "wattline_common" else ()))
     return (*refused, *own, *(f"//{folders[name]}/**" for name in allowed[package]), "!*")
