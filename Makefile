@@ -55,7 +55,9 @@ lock: .venv/.ready ## resolve the dependencies anew into the two hashed locks
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --all-extras \
 		--no-emit-package wattline-common --no-emit-package wattline --group test $(MANIFESTS) -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--group lint -c requirements.lock -o tools.lock
+		--group lint --group runner -c requirements.lock -o tools.lock
+	@sed -n 's/^pants_version = "\(.*\)"/pantsbuild.pants==\1/p' pants.toml | $(BIN)/uv pip compile --quiet --universal \
+		--python-version 3.9 --generate-hashes --no-header --no-annotate - -o tools/pants.lock
 
 bench: .venv/.ready ## measure the stream under many live runs (ARGS='--live 500')
 	@PYTHONPATH=. $(BIN)/python bench/live_runs.py $(ARGS)
