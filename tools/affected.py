@@ -11,11 +11,11 @@ from tools import boundaries
 TESTS = "tests"
 
 
-def affected_tests(root: Path, generated: tuple[str, ...]) -> tuple[set[str], set[str]]:
-    """Return the tests that import one of the ``generated`` modules, directly or not, and the tests that do not."""
+def affected_tests(root: Path, changed: tuple[str, ...]) -> tuple[set[str], set[str]]:
+    """Return the tests that import one of the ``changed`` modules, directly or not, and the tests that do not."""
     modules = dict(_modules(root))
     imported = {path: set(_imported(path, modules)) for path in modules.values()}
-    reached = {path for name, path in modules.items() if name in generated}
+    reached = {path for name, path in modules.items() if name in changed}
     while more := {path for path, others in imported.items() if others & reached} - reached:
         reached |= more
     tests = {path for path in imported if path.name.startswith("test_") and path.is_relative_to(root / TESTS)}
