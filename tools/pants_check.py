@@ -54,10 +54,8 @@ def reach_from_schemas(runner: pants.Pants) -> str:
         raise GateError("no test imports what is generated from the schemas: the sources are read wrongly")
     pexes = {f"{folder}:pex" for folder in SERVICES}
     schemas = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "schemas").rglob("*.avsc"))
-    dependents = json.loads("".join(_goal(runner, "dependents", "--transitive", "--format=json", *schemas)))
-    by_schema = {_file(address): set(reached) for address, reached in dependents.items()}
     for schema in schemas:
-        reached = by_schema[schema]
+        reached = set(_goal(runner, "dependents", "--transitive", schema))
         files = set(map(_file, reached))
         if missing := sorted((pexes - reached) | (breakable - files)):
             raise GateError(f"pants dependents --transitive {schema} misses {', '.join(missing)}")
@@ -90,8 +88,8 @@ def refuse_forbidden_imports(runner: pants.Pants) -> str:
     with tempfile.TemporaryDirectory(prefix="wattline-pants-") as folder:
         copy = Path(folder, "copy")
         shutil.copytree(ROOT, copy, ignore=_generated)
-        message = _refusal(runner, copy)
-        forbidden, allowed = _agreement(runner, copy)
+        message = _refusal(runner.without_daemon(), copy)
+        forbidden, allowed = _agreement(runner.without_daemon(), copy)
     print(message, flush=True)
     return f"refused, as shown; of {forbidden + allowed} imports, Pants and the pytest forbid the same {forbidden}"
 
@@ -176,6 +174,8 @@ def main() -> int:
         required = "pants" in {name.strip() for name in os.environ.get("WATTLINE_REQUIRE", "").split(",")}
         print(f"pants-check: {'FAILED' if required else 'skipped'}: {error}", file=sys.stderr)
         return int(required)
+    if runner.run("--version", quiet=True).returncode != 0:  # on a busy machine the daemon gives up after a minute
+        runner = runner.without_daemon()
     for check in CHECKS:
         start = time.monotonic()
         try:
