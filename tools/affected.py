@@ -42,4 +42,10 @@ def _imported(path: Path, modules: dict[str, Path]) -> Iterator[Path]:
                 names = [module, *(f"{module}.{alias.name}" for alias in aliases)]
             case _:
                 continue
-        yield from (modules[name] for name in names if name in modules)
+        yield from (modules[name] for name in _with_parents(names) if name in modules)
+
+
+def _with_parents(names: list[str]) -> Iterator[str]:
+    for name in names:
+        parts = name.split(".")
+        yield from (".".join(parts[:length]) for length in range(1, len(parts) + 1))
