@@ -9,7 +9,7 @@ PROJECTS := libs/common libs/tracker libs/stack services/trainer services/stream
 MANIFESTS := $(PROJECTS:%=%/pyproject.toml)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint format schema release-schemas generate lock bench clean
+.PHONY: help setup demo test lint pants-check format schema release-schemas generate lock bench clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ lint: .venv/.ready ## ruff, mypy, and that generated code is fresh
 	@$(BIN)/mypy $(SOURCES)
 	@$(BIN)/python -m tools.gen_events --check
 
+pants-check: .venv/.ready ## the second gate: boundaries, affected tests, one pex per service (docs/monorepo.md)
+	@$(BIN)/python -m tools.pants_check
+
 format: .venv/.ready ## format, and mend what can be mended
 	@$(BIN)/ruff check --fix-only --quiet $(SOURCES)
 	@$(BIN)/ruff format $(SOURCES)
@@ -63,4 +66,4 @@ bench: .venv/.ready ## measure the stream under many live runs (ARGS='--live 500
 	@PYTHONPATH=. $(BIN)/python bench/live_runs.py $(ARGS)
 
 clean: ## remove .venv and what tools cached here (the data folder stays)
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .pants.d .pids dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
