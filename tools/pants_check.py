@@ -24,6 +24,14 @@ ROOT = pants.ROOT
 # generated from the schemas, or naming their fields
 CONTRACT = tuple(f"wattline_common.{name}" for name in ("events", "limits", "schemas", "store"))
 SERVICES = tuple(folder for _, folder, _ in boundaries.PROJECTS if folder.startswith("services/"))
+# Streamlit runs its pages by path; importing them would draw them.
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+for top in sys.argv[1:]:
+    for module in pkgutil.walk_packages(importlib.import_module(top).__path__, f"{top}."):
+        if not any(part in module.name for part in ("__main__", "streamlit_app", "app_pages")):
+            importlib.import_module(module.name)
+"""
 
 
 class GateError(Exception):
@@ -74,13 +82,23 @@ def run_unit_tests(runner: pants.Pants) -> str:
 def package_services(runner: pants.Pants) -> str:
     """Hold that each service is one pex that starts."""
     _goal(runner, "package", "::")
-    for folder in SERVICES:
-        pex = ROOT / "dist" / f"wattline-{Path(folder).name}.pex"
-        command = [sys.executable, str(pex), "--help"]
-        done = subprocess.run(command, cwd=tempfile.gettempdir(), capture_output=True, text=True, check=False)
-        if done.returncode != 0 or "usage:" not in done.stdout:
-            raise GateError(f"{pex.relative_to(ROOT)} --help failed with {done.returncode}: {done.stderr[-2000:]}")
-    return f"{len(SERVICES)} pexes, each answers --help"
+    for package, folder, _ in boundaries.PROJECTS:
+        if folder in SERVICES:
+            pex = ROOT / "dist" / f"wattline-{Path(folder).name}.pex"
+            if "usage:" not in _run(pex, "--help"):
+                raise GateError(f"{pex.name} --help tells no usage")
+            _run(pex, "-c", IMPORT_ALL, package, "wattline_common", PEX_INTERPRETER="1")
+    return f"{len(SERVICES)} pexes, each answers --help and imports all that is in it"
+
+
+def _run(pex: Path, *arguments: str, **environment: str) -> str:
+    command = [sys.executable, str(pex), *arguments]
+    variables = {**os.environ, **environment}
+    with tempfile.TemporaryDirectory() as elsewhere:
+        done = subprocess.run(command, cwd=elsewhere, env=variables, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise GateError(f"{pex.name} {arguments[0]} failed with {done.returncode}: {done.stderr[-2000:]}")
+    return done.stdout
 
 
 def refuse_forbidden_imports(runner: pants.Pants) -> str:
