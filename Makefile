@@ -10,8 +10,8 @@ MANIFESTS := $(PROJECTS:%=%/pyproject.toml)
 OVERLAY ?= local
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint format schema release-schemas generate lock images images-test bench k8s-secrets k8s-deploy k8s-check \
-	k8s-apply-check clean
+.PHONY: help setup demo test lint pants-check format schema release-schemas generate lock images images-test bench k8s-secrets \
+	k8s-deploy k8s-check k8s-apply-check clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ lint: .venv/.ready ## ruff, mypy, and that generated code is fresh
 	@$(BIN)/mypy $(SOURCES)
 	@$(BIN)/python -m tools.gen_events --check
 
+pants-check: .venv/.ready ## the second gate: boundaries, affected tests, one pex per service (docs/monorepo.md)
+	@$(BIN)/python -m tools.pants_check
+
 format: .venv/.ready ## format, and mend what can be mended
 	@$(BIN)/ruff check --fix-only --quiet $(SOURCES)
 	@$(BIN)/ruff format $(SOURCES)
@@ -57,9 +60,11 @@ lock: .venv/.ready ## resolve the dependencies anew into the hashed locks
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --all-extras \
 		--no-emit-package wattline-common --no-emit-package wattline --group test $(MANIFESTS) -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--group lint -c requirements.lock -o tools.lock
+		--group lint --group runner -c requirements.lock -o tools.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--group images -c requirements.lock -c tools.lock -o images.lock
+	@sed -n 's/^pants_version = "\(.*\)"/pantsbuild.pants==\1/p' pants.toml | $(BIN)/uv pip compile --quiet --universal \
+		--python-version 3.9 --generate-hashes --no-header --no-annotate - -o tools/pants.lock
 
 images: .venv/.ready ## build the container images with docker or buildah (ONLY=streaming BASE_IMAGE=... PUSH=registry/folder)
 	@$(BIN)/python -m tools.images $(ONLY:%=--only %) $(BASE_IMAGE:%=--base-image %) $(PUSH:%=--push %) \
@@ -86,4 +91,4 @@ k8s-apply-check: .venv/.ready ## apply all of it to the API server that WATTLINE
 	@$(BIN)/python -m pytest tests/k8s/test_apply.py $(ARGS)
 
 clean: ## remove .venv and what tools cached here (the data folder stays)
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .pants.d .pids dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

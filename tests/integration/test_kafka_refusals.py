@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
-from py4j.protocol import Py4JJavaError
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # it has no types
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -62,9 +62,9 @@ def broker(stack_settings: StackSettings, tmp_path_factory: pytest.TempPathFacto
         with running(only("kafka", stack_settings, folder / "kafka")) as stack:
             admin = AdminClient({"bootstrap.servers": next(e.endpoint for e in stack.status() if e.name == "kafka")})
             login = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
-            users = [UserScramCredentialUpsertion(name, login, PASSWORD.encode()) for name in (USER, "stranger")]
-            for done in admin.alter_user_scram_credentials(users).values():
-                done.result(20)
+            for name in (USER, "stranger"):
+                user = UserScramCredentialUpsertion(name, login, PASSWORD.encode())
+                admin.alter_user_scram_credentials([user])[name].result(20)
             made = Broker(f"{HOST}:{port}", authority.certificate)
             kafka.ensure_topics(made.address, made.security())
             yield made

@@ -13,7 +13,7 @@ from tests import import_rules
 
 ROOT = Path(__file__).resolve().parents[2]
 DISTRIBUTIONS = dict(packages_distributions())
-LOCKS = ["requirements.lock", "tools.lock"]
+LOCKS = ["requirements.lock", "tools.lock", "tools/pants.lock"]
 
 
 def test_every_project_is_known_and_has_sources() -> None:
