@@ -11,7 +11,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tests.requirements import require
 __all__ = ["Container", "Pod", "Runtime", "runtime"]
 
 USER = 10001
+REVISION_LABEL = "org.opencontainers.image.revision"
 REMEDY = "make images, as root with buildah and runc, or with a Docker whose daemon runs"
 
 
@@ -53,8 +54,8 @@ class Runtime(ABC):
     """Whatever runs containers on this machine."""
 
     @abstractmethod
-    def has(self, image: str) -> bool:
-        """Say whether the image was built."""
+    def revision(self, image: str) -> str | None:
+        """Return the commit that an image says it was built from; nothing when it was not built."""
 
     @abstractmethod
     def run(self, name: str, start: Start, pod: str | None, log: Path) -> subprocess.Popen[bytes]:
@@ -76,9 +77,10 @@ class Runtime(ABC):
 class Docker(Runtime):
     """Docker."""
 
-    def has(self, image: str) -> bool:
+    def revision(self, image: str) -> str | None:
         """Ask for it."""
-        return _succeeds("docker", "image", "inspect", image)
+        form = '{{index .Config.Labels "' + REVISION_LABEL + '"}}'
+        return _answer("docker", "image", "inspect", "--format", form, image)
 
     def run(self, name: str, start: Start, pod: str | None, log: Path) -> subprocess.Popen[bytes]:
         """Run it in the foreground."""
@@ -115,9 +117,10 @@ class Runc(Runtime):
     def __init__(self) -> None:
         self._mounted: dict[str, str] = {}
 
-    def has(self, image: str) -> bool:
+    def revision(self, image: str) -> str | None:
         """Ask for it."""
-        return _succeeds("buildah", "inspect", "--type", "image", image)
+        form = '{{index .Docker.Config.Labels "' + REVISION_LABEL + '"}}'
+        return _answer("buildah", "inspect", "--type", "image", "--format", form, image)
 
     def run(self, name: str, start: Start, pod: str | None, log: Path) -> subprocess.Popen[bytes]:
         """Mount a working container of the image and run it as an OCI bundle."""
@@ -128,6 +131,9 @@ class Runc(Runtime):
         bundle = log.with_suffix(".bundle")
         bundle.mkdir()
         network = {"type": "network", **({"path": f"/proc/{self._pid(pod)}/ns/net"} if pod else {})}
+        hosts = bundle / "hosts"  # what every cluster puts there, too
+        hosts.write_text("127.0.0.1 localhost\n", "utf-8")
+        start = replace(start, files={**start.files, "/etc/hosts": hosts})
         spec = _oci_spec(start, configuration, _output("buildah", "mount", work), network)
         (bundle / "config.json").write_text(json.dumps(spec), "utf-8")
         return _logged(["runc", "run", "--bundle", str(bundle), name], log)
@@ -170,8 +176,7 @@ class Pod:
     def start(self, image: str, *arguments: str, writable: Sequence[str] = (), **given: Any) -> Container:
         """Start an image; each path in ``writable`` is kept, by image, as a claim is. Skips when it was not built."""
         reference = f"wattline/{image}:{os.environ.get('WATTLINE_IMAGE_TAG', 'dev')}"
-        if not self._runtime.has(reference):
-            require("images", f"{reference} was not built", REMEDY)
+        _require_built(reference, self._runtime.revision(reference))
         name = f"{self._name}-{image}-{uuid.uuid4().hex[:4]}"
         log = self._folder / f"{name}.log"
         claims = {inside: self._claim(f"{image}{inside.replace('/', '-')}") for inside in writable}
@@ -243,6 +248,7 @@ def _oci_spec(start: Start, configuration: Mapping[str, Any], root: str, network
             "cwd": configuration.get("WorkingDir") or "/",
             "noNewPrivileges": True,
         },
+        "hostname": "localhost",
         "root": {"path": root, "readonly": True},
         "mounts": mounts,
         "linux": {"namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")] + [dict(network)]},
@@ -252,6 +258,20 @@ def _oci_spec(start: Start, configuration: Mapping[str, Any], root: str, network
 def _logged(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+
+
+def _require_built(reference: str, revision: str | None) -> None:
+    """Skip when the image is missing, or of another commit: an old one would tell nothing of this checkout."""
+    if revision is None:
+        require("images", f"{reference} was not built", REMEDY)
+    head = _answer("git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD")
+    if head and head != revision:
+        require("images", f"{reference} was built from commit {revision[:12]}, and this is {head[:12]}", REMEDY)
+
+
+def _answer(*command: str) -> str | None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return None if done.returncode else done.stdout.strip()
 
 
 def _succeeds(*command: str) -> bool:

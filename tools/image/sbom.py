@@ -25,6 +25,9 @@ __all__ = ["debian_packages", "inventory", "jar", "java", "main", "split_jar_nam
 
 # The version is the last part that starts with digits and a dot, with what is tied to it: 1.5.7-6, 33.4.8-jre.
 _JAR_NAME = re.compile(r"(?P<artifact>.+)-(?P<version>\d+\.\d[\w.]*(?:-\w+)*)")
+# Quarkus puts the group before the name, and every jar into one of these.
+_QUARKUS_NAME = re.compile(r"(?P<group>\w+(?:[.-]\w+)*)\.(?P<artifact>[A-Za-z][\w-]*)")
+_QUARKUS_FOLDERS = ("main", "boot")
 _POM = re.compile(r"META-INF/maven/[^/]+/[^/]+/pom\.properties")
 _RELEASE = re.compile(r'^(?P<key>\w+)="(?P<value>.*)"$', re.MULTILINE)
 
@@ -46,6 +49,9 @@ def jar(path: Path, groups: Mapping[str, str]) -> Component:
     if not (artifact and version):
         artifact, version = split_jar_name(path.stem)
     group = groups.get(path.name) or said.get("groupId")
+    quarkus = _QUARKUS_NAME.fullmatch(artifact) if path.parent.name in _QUARKUS_FOLDERS and not group else None
+    if quarkus:
+        group, artifact = quarkus["group"], quarkus["artifact"]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Component(
         type=ComponentType.LIBRARY,

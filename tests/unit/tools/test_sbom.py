@@ -47,6 +47,22 @@ def test_a_jar_that_holds_others_is_named_by_its_file(tmp_path: Path) -> None:
     assert str(component.purl) == "pkg:maven/org.bundle/bundle@4.0"
 
 
+@pytest.mark.parametrize(
+    ("name", "purl"),
+    [
+        ("com.h2database.h2-2.4.240.jar", "pkg:maven/com.h2database/h2@2.4.240"),
+        ("com.github.ben-manes.caffeine.caffeine-3.2.3.jar", "pkg:maven/com.github.ben-manes.caffeine/caffeine@3.2.3"),
+        ("org.jetbrains.kotlinx.kotlinx-datetime-jvm-0.8.0-0.6.x-compat.jar", None),
+    ],
+)
+def test_a_jar_that_quarkus_renamed_has_its_group_before_its_name(tmp_path: Path, name: str, purl: str | None) -> None:
+    """Quarkus names files by group and artifact; one that cannot be split for certain has no purl."""
+    folder = tmp_path / "lib" / "main"
+    folder.mkdir(parents=True)
+    found = jar(make_jar(folder / name), {}).purl
+    assert (str(found) if found else None) == purl
+
+
 def test_a_group_is_never_guessed(tmp_path: Path) -> None:
     """A wrong purl would match somebody else's vulnerabilities: none is better."""
     component = jar(make_jar(tmp_path / "lonely-4.0.jar"), {})
