@@ -1,7 +1,8 @@
 """Makes fastavro refuse what the Avro specification refuses and fastavro takes silently, at no cost worth naming.
 
 Reading: a negative index of an enum or a union (Python counts it from the end), an int beyond 32 bits, a boolean that
-is neither 0 nor 1. Writing: a float in an integer field, a number beyond its bits, a time without a zone.
+is neither 0 nor 1. Writing: a float in an integer field, a number beyond its bits, a time without a zone,
+a text for a list or a map.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import copy
 import datetime
 import operator
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import fastavro.read
@@ -78,9 +80,11 @@ fastavro.read.LOGICAL_READERS["fixed-wattline-strict-boolean"] = _read_boolean
 
 
 def refuse_silent_changes(parsed: dict[str, Any], datum: dict[str, Any]) -> None:
-    """Raise `TypeError` or `ValueError` where fastavro's writer would truncate a float, overflow or guess a zone."""
+    """Raise `TypeError` or `ValueError` where fastavro's writer would change a value, or take text for a list."""
     for entry in parsed["fields"]:
-        kind = entry["type"].get("logicalType") if isinstance(entry["type"], dict) else entry["type"]
+        kind = entry["type"]
+        if isinstance(kind, dict):
+            kind = kind.get("logicalType") or kind["type"]
         check = _WRITE_CHECKS.get(kind) if isinstance(kind, str) else None
         if check is not None:
             check(entry["name"], datum[entry["name"]])
@@ -106,4 +110,21 @@ def _check_int(name: str, value: Any) -> None:  # noqa: ANN401  # as above
         raise ValueError(f"{name} is {number}, more than 32 bits hold")
 
 
-_WRITE_CHECKS = {"timestamp-micros": _check_time, "boolean": _check_boolean, "int": _check_int, "long": _check_long}
+def _check_map(name: str, value: object) -> None:
+    if not isinstance(value, Mapping):  # fastavro takes the empty text for an empty map
+        raise TypeError(f"{name} is {value!r}, no mapping")
+
+
+def _check_array(name: str, value: object) -> None:
+    if not isinstance(value, list | tuple):  # fastavro takes a text for the list of its letters
+        raise TypeError(f"{name} is {value!r}, no list")
+
+
+_WRITE_CHECKS = {
+    "timestamp-micros": _check_time,
+    "boolean": _check_boolean,
+    "int": _check_int,
+    "long": _check_long,
+    "map": _check_map,
+    "array": _check_array,
+}

@@ -16,6 +16,7 @@ __all__ = ["ConsoleProgress", "ProgressView", "SilentProgress", "Update"]
 
 Update = Callable[[int], None]
 LINE_EVERY_S = 10.0
+TELL_TIME_FROM_S = 0.1
 
 
 class ProgressView(Protocol):
@@ -61,7 +62,7 @@ class ConsoleProgress:
             yield from self._bar(text, total_mb)
         else:
             yield from self._lines(text, total_mb)
-        if time.monotonic() - started_s > 0.1:
+        if time.monotonic() - started_s > TELL_TIME_FROM_S:
             self.say(f"{text}: {time.monotonic() - started_s:.1f} s")
 
     def _lines(self, text: str, total_mb: int | None) -> Iterator[Update]:

@@ -60,9 +60,12 @@ def test_what_the_specification_refuses_is_refused(place: int, bad: bytes) -> No
         _read(parts, STRICT)
 
 
-@pytest.mark.parametrize("values", [{"flag": 1}, {"number": 1.0}, {"number": 2**31}, {"number": None}])
+@pytest.mark.parametrize(
+    "values",
+    [{"flag": 1}, {"number": 1.0}, {"number": 2**31}, {"number": None}, {"flags": ""}, {"flags": []}, {"kinds": "AB"}],
+)
 def test_writing_refuses_what_would_change_silently(values: dict[str, Any]) -> None:
-    """A truth in place of a number, or a number too long for its field, is an error of the writer."""
+    """A truth for a number, a number too long for its field, a text for a list: each is an error of the writer."""
     refuse_silent_changes(SCHEMA, DATUM)  # type: ignore[arg-type]  # as above
     with pytest.raises((TypeError, ValueError)):
         refuse_silent_changes(SCHEMA, {**DATUM, **values})  # type: ignore[arg-type]  # as above

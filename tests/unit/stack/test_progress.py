@@ -12,8 +12,9 @@ from wattline_stack import progress as progress_module
 from wattline_stack.progress import ConsoleProgress
 
 
-def test_plain_lines_without_a_terminal() -> None:
+def test_plain_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a log there are whole lines and no control characters; brackets are text, not markup."""
+    monkeypatch.setattr(progress_module, "TELL_TIME_FROM_S", 60.0)  # as on a machine that is never busy
     out = io.StringIO()
     progress = ConsoleProgress(Console(file=out, width=80))
     with progress.task("downloading [once]", total_mb=2) as update:
