@@ -8,6 +8,7 @@ SOURCES := libs services tests tools bench examples
 PROJECTS := libs/common libs/tracker libs/stack services/trainer services/streaming services/dashboard
 MANIFESTS := $(PROJECTS:%=%/pyproject.toml)
 OVERLAY ?= local
+WORKERS ?= 2
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help setup demo test lint pants-check format schema release-schemas generate lock images images-test bench k8s-secrets \
@@ -30,8 +31,8 @@ setup: .venv/.ready ## make .venv from the hashed locks (the other verbs do it b
 demo: .venv/.ready ## train, measure and show it in a browser, on embedded real servers (ARGS='--help' teaches)
 	@exec $(BIN)/python -m wattline_stack.demo $(ARGS)
 
-test: .venv/.ready ## all tests (ARGS='tests/unit' for a part)
-	@$(BIN)/python -m pytest $(ARGS)
+test: .venv/.ready ## all tests, two files at a time (ARGS='tests/unit' for a part, WORKERS=0 for one by one)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.ready ## ruff, mypy, and that generated code is fresh
 	@$(BIN)/ruff check $(SOURCES)

@@ -11,7 +11,6 @@ import pytest
 from pymongo.database import Database
 from pyspark.sql import SparkSession
 
-from tests.hypothesis_profile import pytest_collection_modifyitems, pytest_terminal_summary
 from wattline_common import store
 from wattline_stack import Endpoints, SilentProgress, Stack, StackSettings
 from wattline_stack.demo import FAST_START_JAVA_OPTIONS
@@ -19,7 +18,7 @@ from wattline_stack.jvm.java import spark_java_home
 from wattline_streaming.session import spark_session
 from wattline_streaming.settings import StreamingSettings
 
-__all__ = ["database", "pytest_collection_modifyitems", "pytest_terminal_summary", "spark"]
+__all__ = ["database", "spark"]
 
 
 @pytest.fixture
