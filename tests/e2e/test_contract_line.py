@@ -25,7 +25,7 @@ from tests.contract_line import NEW_FIELD, UNKNOWN_ID, ContractLine, Place, next
 from tests.damage import KINDS, Damaged
 from tests.damage import RUN_ID as DAMAGED_RUN_ID
 from tests.events import START, run_events
-from tests.line import running_line, topic_messages, wait_for
+from tests.line import DEADLINE_S, running_line, topic_messages, wait_for
 from tests.probes import Probes, free_port
 from wattline_common import kafka, store
 from wattline_common.codec import Decoder
@@ -37,7 +37,7 @@ from wattline_stack import StackSettings
 from wattline_stack.services import Service
 from wattline_streaming.audit import RunAudit
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 SEED = int(os.environ.get("WATTLINE_TEST_SEED", "1"))
 DAMAGED = 200
@@ -337,7 +337,7 @@ def restarted(contract: ContractLine, stream: Service, evolution: Evolution, rep
     """Stop the stream by SIGTERM, start it again, produce version 3."""
     before = contract.wait_for_counts()
     stream.signal(signal.SIGTERM)
-    assert stream.wait(60), "SIGTERM did not stop the stream"
+    assert stream.wait(DEADLINE_S), "SIGTERM did not stop the stream"
     contract.line.services.end(stream, 1)
     service = contract.line.start_stream()
     third = {STEP: contract.register(subject(STEP), next_version(STEP))}
@@ -533,6 +533,6 @@ def test_an_id_with_another_schema_stops_the_stream(contract: ContractLine, rest
     """A registry in which an id means another schema than at first sight is not believed: the service ends."""
     schemas = contract.line.database[store.SCHEMAS]
     schemas.update_one({"_id": contract.newest(SAMPLE)}, {"$set": {"schema": '"long"', "sha256": "another"}})
-    assert restarted.service.wait(60), "the stream goes on"
+    assert restarted.service.wait(DEADLINE_S), "the stream goes on"
     assert restarted.service.exit_code == 2
     assert f"IdentityMismatchError: schema id {contract.newest(SAMPLE)} had another schema" in restarted.service.tail()

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.line import Line, running_line, wait_for
+from tests.line import DEADLINE_S, Line, running_line, wait_for
 from wattline_common import store
 from wattline_stack import StackSettings
 from wattline_stack.services import Service
@@ -27,7 +27,7 @@ KILLS = int(os.environ.get("WATTLINE_TEST_KILLS", "2"))
 SEED = int(os.environ.get("WATTLINE_TEST_SEED", "1"))
 MILLIJOULES_PER_KWH = 3.6e9
 
-pytestmark = pytest.mark.timeout(600 + 60 * KILLS)
+pytestmark = pytest.mark.timeout(1200 + 60 * KILLS)
 
 
 @dataclass
@@ -60,10 +60,10 @@ def run(line: Line) -> Outcome:
     faults = ["--duplicates", "0.05", "--disorder-s", "600"]
     fleet = line.services.start("fleet", ["wattline_trainer", "simulate", *options, *faults])
     stored_at_kills, stream = kill_at_random_moments(line, stream)
-    assert fleet.wait(240), "the fleet was not written"
+    assert fleet.wait(DEADLINE_S), "the fleet was not written"
     assert fleet.exit_code == 0, fleet.tail()
     training.signal(signal.SIGTERM)
-    assert training.wait(30), "the training ignored SIGTERM"
+    assert training.wait(DEADLINE_S), "the training ignored SIGTERM"
     ledgers = [json.loads(path.read_text()) for path in (training_ledger, fleet_ledger)]
     expected = ledgers[0]["events_emitted"] + ledgers[1]["totals"]["events"]
     wait_for(lambda: line.stored() >= expected, lambda: f"{expected} raw events; there are {line.stored()}")

@@ -25,7 +25,7 @@ from wattline_stack.servers import kafka as kafka_server
 from wattline_stack.services import Services
 from wattline_streaming.audit import audit
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 HOST = "127.0.0.1"
 USER, PASSWORD = "wattline", 'a "quoted" \\ canary'

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.events import run_events
-from tests.line import Line, running_line, wait_for
+from tests.line import DEADLINE_S, Line, running_line, wait_for
 from tests.probes import Probes, free_port
 from tests.spark_cluster import LOOPBACK, SparkCluster, fetched_json, running_cluster
 from wattline_common import kafka, store
@@ -28,7 +28,7 @@ from wattline_common.registry import Registry
 from wattline_stack import StackSettings
 from wattline_streaming.audit import Audit, audit
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 RUNS, SAMPLES = 12, 30
 POD = "77"  # the id of the executor that is started as Kubernetes would
@@ -99,12 +99,12 @@ def outcome(stack_settings: StackSettings, tmp_path_factory: pytest.TempPathFact
 def run(line: Line, cluster: SparkCluster, ports: Ports) -> Outcome:
     """Do what the fixture promises and return all that the tests compare."""
     stream, probes = line.start_stream(), Probes(ports.http)
-    wait_for(lambda: bool(applications(ports)), lambda: f"Spark to start: {stream.tail()}", 90)
+    wait_for(lambda: bool(applications(ports)), lambda: f"Spark to start: {stream.tail()}")
     (application,) = applications(ports)
     pod = start_pod(line, ports, application["id"])
     try:
-        wait_for(probes.is_ready, lambda: f"the stream to be ready: {probes.get('/readyz')} {stream.tail()}", 90)
-        wait_for(lambda: POD in executors(ports, application["id"]), lambda: f"the pod's executor: {pod.args!r}", 60)
+        wait_for(probes.is_ready, lambda: f"the stream to be ready: {probes.get('/readyz')} {stream.tail()}")
+        wait_for(lambda: POD in executors(ports, application["id"]), lambda: f"the pod's executor: {pod.args!r}")
         events = [event for k in range(RUNS) for event in run_events(f"run-{k}", samples=SAMPLES, seed=k)]
         produce(line, events)
 
@@ -115,13 +115,13 @@ def run(line: Line, cluster: SparkCluster, ports: Ports) -> Outcome:
         def told() -> bool:
             return probes.value("wattline_events_booked_total") >= len(events)
 
-        wait_for(done, lambda: f"{len(events)} events, settled: {audit(line.database).as_text()}", 120)
-        wait_for(told, lambda: f"{len(events)} events to be told: {probes.metrics()}", 30)
+        wait_for(done, lambda: f"{len(events)} events, settled: {audit(line.database).as_text()}")
+        wait_for(told, lambda: f"{len(events)} events to be told: {probes.metrics()}")
         properties = dict(fetched_json(f"{ports.rest}/{application['id']}/environment")["sparkProperties"])
         worked, metrics = executors(ports, application["id"]), probes.metrics()
         stream.signal(signal.SIGTERM)
-        assert stream.wait(60), "SIGTERM did not stop the stream"
-        assert pod.wait(30) is not None, "the pod outlives its driver"
+        assert stream.wait(DEADLINE_S), "SIGTERM did not stop the stream"
+        assert pod.wait(DEADLINE_S) is not None, "the pod outlives its driver"
     finally:
         pod.kill()
     wait_for(
