@@ -63,7 +63,7 @@ public final class StoreServer extends MemoryBackend {
         journal = new Journal(path, Boolean.getBoolean("wattline.fsync"), body -> replay(channel, body));
         super.handleClose(channel);
         channel.close();
-        compactor = new Compactor(journal, Integer.getInteger("wattline.compact.mb", 64) * (1L << 20), this::collections);
+        compactor = new Compactor(journal, Integer.getInteger("wattline.compact.mb", 16) * (1L << 20), this::collections);
     }
 
     @Override
