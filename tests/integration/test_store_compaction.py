@@ -132,6 +132,28 @@ def test_everything_is_the_same_after_compactions_and_restarts(store: Stack) -> 
     assert "0 had failed before too" not in _log(store).splitlines()[-2], "no write was refused: the test is too tame"
 
 
+def test_what_changes_during_a_compaction_counts_once(store: Stack) -> None:
+    """The snapshot is of the moment of its beginning, though all documents change while it is written."""
+    with client(store) as mongo:
+        things = mongo.test.things
+        things.insert_many([{"_id": number, "n": 0, "text": "x" * 8000} for number in range(1500)])
+        while not store_status(mongo)["compacting"]:
+            mongo.filler.filler.replace_one({"_id": 0}, {"text": "x" * 2_000_000}, upsert=True)
+        rounds = 0
+        while store_status(mongo)["compacting"]:
+            rounds += 1
+            things.update_many({}, {"$inc": {"n": 1}})
+            things.delete_many({"_id": {"$in": [rounds, 1500 - rounds]}})
+            things.insert_one({"_id": 1500 + rounds, "n": 0})
+            things.update_one({"_id": 1500 + rounds}, {"$inc": {"n": 1}})
+        before = list(things.find({}, {"text": 0}))
+    assert rounds > 1, "the compaction was over before anything changed"
+    store.kill("store")
+    store.restart("store")
+    with client(store) as mongo:
+        assert list(mongo.test.things.find({}, {"text": 0})) == before
+
+
 def test_unique_indexes_hold_after_a_compaction(store: Stack) -> None:
     """Deleted documents leave holes, which do not keep a unique index from being made again."""
     with client(store) as mongo:
