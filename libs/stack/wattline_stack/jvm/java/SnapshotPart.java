@@ -14,8 +14,8 @@ import java.util.stream.IntStream;
  * stand-ins would not be unique.
  */
 final class SnapshotPart {
-    private static final int AIM_BYTES = 1 << 18; // writers wait while so much is encoded: one to three milliseconds
-    private static final int LARGEST_BYTES = 8 * AIM_BYTES;
+    private static final int AIM_BYTES = 1 << 16; // writers wait while so much is encoded: about a millisecond
+    private static final int LARGEST_BYTES = 16 * AIM_BYTES;
     private static final int MOST_DOCUMENTS = 1000;
 
     private final StoredCollection collection;
