@@ -30,6 +30,7 @@ settings (environment; defaults in brackets)
   WATTLINE_CACHE_DIR           Java parts, shared by all checkouts [~/.cache/wattline]
   WATTLINE_STORE_HEAP_MB       heap of the store; its data live there [768]
   WATTLINE_STORE_FSYNC         1: a write of the store survives a power cut too; single writes get slower [0]
+  WATTLINE_STORE_COMPACT_MB    MB of the store's journal below which it is never compacted [16]
   WATTLINE_KAFKA_HEAP_MB       heap of Kafka [300]
   WATTLINE_REGISTRY_HEAP_MB    heap of the registry [128]
   WATTLINE_START_TIMEOUT_S     how long a server may take to answer [120]

@@ -26,6 +26,7 @@ class StackSettings:
     registry_heap_mb: int = 128
     store_heap_mb: int = 768
     store_fsync: bool = False
+    store_compact_mb: int = 16
     start_timeout_s: float = 120.0
     stop_timeout_s: float = 20.0
     jar_repository: str = ""
@@ -53,6 +54,7 @@ class StackSettings:
             registry_heap_mb=env.integer("WATTLINE_REGISTRY_HEAP_MB", 128, at_least=96),
             store_heap_mb=env.integer("WATTLINE_STORE_HEAP_MB", 768, at_least=32),
             store_fsync=env.flag("WATTLINE_STORE_FSYNC"),
+            store_compact_mb=env.integer("WATTLINE_STORE_COMPACT_MB", 16, at_least=1),
             start_timeout_s=env.number("WATTLINE_START_TIMEOUT_S", 120.0, at_least=1.0),
             stop_timeout_s=env.number("WATTLINE_STOP_TIMEOUT_S", 20.0, at_least=0.1),
             jar_repository=env.text("WATTLINE_JAR_REPOSITORY"),

@@ -30,16 +30,27 @@ def test_empty_means_unset() -> None:
 def test_given_values_are_taken() -> None:
     """Folders are made absolute, with the home folder filled in."""
     settings = StackSettings.from_environment(
-        {"WATTLINE_DATA_DIR": "~/data", "WATTLINE_CACHE_DIR": "cache", "WATTLINE_STORE_FSYNC": "yes"}
+        {
+            "WATTLINE_DATA_DIR": "~/data",
+            "WATTLINE_CACHE_DIR": "cache",
+            "WATTLINE_STORE_FSYNC": "yes",
+            "WATTLINE_STORE_COMPACT_MB": "200",
+        }
     )
     assert settings.data_dir == Path.home() / "data"
     assert settings.cache_dir == Path.cwd() / "cache"
     assert settings.store_fsync
+    assert settings.store_compact_mb == 200
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("WATTLINE_STORE_HEAP_MB", "8"), ("WATTLINE_KAFKA_HEAP_MB", "much"), ("WATTLINE_STOP_TIMEOUT_S", "nan")],
+    [
+        ("WATTLINE_STORE_HEAP_MB", "8"),
+        ("WATTLINE_STORE_COMPACT_MB", "0"),
+        ("WATTLINE_KAFKA_HEAP_MB", "much"),
+        ("WATTLINE_STOP_TIMEOUT_S", "nan"),
+    ],
 )
 def test_a_wrong_value_is_an_error_that_names_the_variable(name: str, value: str) -> None:
     """A heap that no server starts with, or no number at all, is refused before anything starts."""

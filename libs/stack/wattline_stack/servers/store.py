@@ -56,7 +56,8 @@ class StoreServer(Server):
         return [
             # Data live in the old generation, so the young one is kept small; replay needs no more than serving.
             *self._java(bundle, self.settings.store_heap_mb, "-XX:NewRatio=5", f"-Dwattline.heap.setting={SETTING}"),
-            *(f"-Dwattline.fsync={str(self.settings.store_fsync).lower()}", "-cp", classpath, "StoreServer"),
+            f"-Dwattline.fsync={str(self.settings.store_fsync).lower()}",
+            *(f"-Dwattline.compact.mb={self.settings.store_compact_mb}", "-cp", classpath, "StoreServer"),
             *(HOST, str(self.ports["store"]), str(self.journal)),
         ]
 

@@ -1,32 +1,18 @@
 import java.io.Closeable;
-import java.io.DataInputStream;
-import java.io.BufferedInputStream;
 import java.io.IOException;
-import java.io.InputStream;
 import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
-import java.nio.MappedByteBuffer;
-import java.nio.channels.Channels;
 import java.nio.channels.FileChannel;
-import java.nio.channels.FileLock;
-import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
-import java.util.zip.CRC32;
 
 /**
- * The append-only file that the store's contents are rebuilt from.
+ * The append-only file that the store's contents are rebuilt from; {@link Frames} tells its form.
  *
- * <p>Eight bytes of magic, then frames: int32 length of the body, int32 CRC-32 of the body, body (one BSON document).
- * Little-endian throughout. A frame that was cut off by a crash was never acknowledged, so a bad end of the file is cut
- * away; a bad frame with a good one behind it is damage to acknowledged data, so the journal refuses to open.
+ * <p>Whoever appends, or puts another file in its place ({@link Rewrite}), holds this object's monitor.
  */
 final class Journal implements Closeable {
-    /** What is done with each body at opening, in the order of writing. */
-    interface Replay {
-        void apply(byte[] body) throws IOException;
-    }
-
     /** The journal is damaged, or not ours: a person must act. */
     static final class DamagedException extends IOException {
         private static final long serialVersionUID = 1;
@@ -36,32 +22,41 @@ final class Journal implements Closeable {
         }
     }
 
-    static final byte[] MAGIC = "WLJRNL1\n".getBytes(StandardCharsets.US_ASCII);
-    private static final int HEADER_BYTES = 8;
-    private static final int SMALLEST_BODY_BYTES = 5; // an empty BSON document
-    private static final int LARGEST_BODY_BYTES = 64 << 20; // the wire protocol allows 48 MB
-
     private final Path path;
-    private final FileChannel channel;
     private final boolean sync;
-    private long end;
+    private final FileChannel lock;
+    private final long leftoverBytes;
+    private final long tornBytes;
+    private FileChannel channel;
+    private volatile long end;
+    private volatile long frames;
     private boolean broken;
-    private long frames;
-    private long tornBytes;
 
-    Journal(Path path, boolean sync, Replay replay) throws IOException {
+    Journal(Path path, boolean sync, JournalReader.Replay replay) throws IOException {
         this.path = path;
         this.sync = sync;
-        channel = FileChannel.open(path, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
-        FileLock lock = channel.tryLock();
-        if (lock == null) {
+        // A file of its own: the journal's place is taken by another file now and then, and locks stay with files.
+        lock = FileChannel.open(path.resolveSibling(path.getFileName() + ".lock"), StandardOpenOption.CREATE,
+                StandardOpenOption.WRITE);
+        if (lock.tryLock() == null) {
             throw new DamagedException(path + " is in use by another store; stop that one first");
         }
-        if (channel.size() < MAGIC.length) { // new, or killed while its first bytes were written
+        leftoverBytes = removeLeftover();
+        channel = FileChannel.open(path, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
+        if (channel.size() < Frames.MAGIC.length) { // new, or killed while its first bytes were written
             channel.truncate(0);
-            write(ByteBuffer.wrap(MAGIC), 0);
+            Frames.writeAll(channel, ByteBuffer.wrap(Frames.MAGIC), 0);
+            syncFolder();
         }
-        end = read(replay);
+        JournalReader reader = new JournalReader(path, channel);
+        end = reader.read(body -> {
+            try {
+                replay.apply(body);
+            } catch (Snapshot.NotRestoredException e) {
+                throw reader.damaged(e.getMessage());
+            }
+        });
+        frames = reader.frames();
         tornBytes = channel.size() - end;
         channel.truncate(end);
     }
@@ -74,37 +69,76 @@ final class Journal implements Closeable {
         return tornBytes;
     }
 
+    /** Bytes of a rewriting that did not come to its end before the start; they are gone. */
+    long leftoverBytes() {
+        return leftoverBytes;
+    }
+
     long size() {
         return end;
     }
 
     /** Append one body; on return it survives the death of this process (of the machine too, with sync). */
-    void append(ByteBuffer body) throws IOException {
+    synchronized void append(ByteBuffer body) throws IOException {
         if (broken) {
             throw new IOException(path + " could not be mended after a failed write; restart the store");
         }
-        CRC32 crc = new CRC32();
-        crc.update(body.duplicate());
-        int bytes = HEADER_BYTES + body.remaining();
-        ByteBuffer header = ByteBuffer.allocate(HEADER_BYTES).order(ByteOrder.LITTLE_ENDIAN);
-        header.putInt(body.remaining()).putInt((int) crc.getValue()).flip();
         try {
-            write(header, end);
-            write(body, end + HEADER_BYTES);
+            long next = Frames.write(channel, body, end);
             if (sync) {
                 channel.force(false);
             }
+            end = next;
+            frames++;
         } catch (IOException e) {
             undo(e);
             throw e;
         }
-        end += bytes;
-        frames++;
     }
 
     @Override
-    public void close() throws IOException {
+    public synchronized void close() throws IOException {
         channel.close();
+        lock.close();
+    }
+
+    /** Where a rewriting goes before it takes the journal's place. */
+    Path newPath() {
+        return path.resolveSibling(path.getFileName() + ".new");
+    }
+
+    /** Copy what stands from {@code from} on to {@code target}; return where it ended here. */
+    long copyTo(FileChannel target, long from) throws IOException {
+        long until = end;
+        for (long at = from; at < until;) {
+            at += channel.transferTo(at, until - at, target);
+        }
+        return until;
+    }
+
+    /**
+     * Go on in {@code next}, which stands whole and synced at {@link #newPath()}; the monitor is held.
+     *
+     * <p>Until the move the old file is complete, from it on the new one is. Return the old file, to be closed.
+     */
+    FileChannel replaceBy(FileChannel next, long nextFrames) throws IOException {
+        long nextEnd = next.size();
+        Files.move(newPath(), path, StandardCopyOption.ATOMIC_MOVE);
+        FileChannel old = channel;
+        channel = next;
+        end = nextEnd;
+        frames = nextFrames;
+        try {
+            syncFolder();
+        } catch (IOException e) { // after a power cut the old file might be back, without what would be appended now
+            broken = true;
+            throw e;
+        }
+        return old;
+    }
+
+    boolean writesTo(FileChannel other) {
+        return channel == other;
     }
 
     /** Half a frame must not stand before good ones, or the next start would find damage in the middle. */
@@ -117,67 +151,17 @@ final class Journal implements Closeable {
         }
     }
 
-    private void write(ByteBuffer bytes, long at) throws IOException {
-        for (long position = at; bytes.hasRemaining();) {
-            position += channel.write(bytes, position);
-        }
+    private long removeLeftover() throws IOException {
+        Path leftover = newPath();
+        long bytes = Files.exists(leftover) ? Math.max(1, Files.size(leftover)) : 0;
+        Files.deleteIfExists(leftover);
+        return bytes;
     }
 
-    private long read(Replay replay) throws IOException {
-        InputStream raw = Channels.newInputStream(channel.position(0));
-        DataInputStream in = new DataInputStream(new BufferedInputStream(raw, 1 << 20));
-        if (!java.util.Arrays.equals(in.readNBytes(MAGIC.length), MAGIC)) {
-            throw new DamagedException(path + " is not a Wattline journal; move it away, or name another data folder");
+    /** A new name is durable only when its folder is. */
+    private void syncFolder() throws IOException {
+        try (FileChannel folder = FileChannel.open(path.toAbsolutePath().getParent(), StandardOpenOption.READ)) {
+            folder.force(true);
         }
-        long size = channel.size();
-        long offset = MAGIC.length;
-        while (size - offset >= HEADER_BYTES) {
-            int length = Integer.reverseBytes(in.readInt());
-            int expected = Integer.reverseBytes(in.readInt());
-            if (!fits(length, size - offset - HEADER_BYTES)) {
-                break;
-            }
-            byte[] body = in.readNBytes(length);
-            CRC32 crc = new CRC32();
-            crc.update(body);
-            if ((int) crc.getValue() != expected) {
-                break;
-            }
-            replay.apply(body);
-            offset += HEADER_BYTES + length;
-            frames++;
-        }
-        refuseDamage(offset, size);
-        return offset;
-    }
-
-    private static boolean fits(int length, long room) {
-        return length >= SMALLEST_BODY_BYTES && length <= LARGEST_BODY_BYTES && length <= room;
-    }
-
-    /** A good frame behind the bad one means that acknowledged writes would be lost by cutting. */
-    private void refuseDamage(long bad, long size) throws IOException {
-        long room = Math.min(size - bad, Integer.MAX_VALUE);
-        if (room < HEADER_BYTES + SMALLEST_BODY_BYTES) {
-            return;
-        }
-        MappedByteBuffer rest = channel.map(FileChannel.MapMode.READ_ONLY, bad, room);
-        rest.order(ByteOrder.LITTLE_ENDIAN);
-        for (int at = 1; at <= room - HEADER_BYTES - SMALLEST_BODY_BYTES; at++) {
-            int length = rest.getInt(at);
-            if (fits(length, room - at - HEADER_BYTES) && rest.getInt(at + HEADER_BYTES) == length
-                    && crcOf(rest, at + HEADER_BYTES, length) == rest.getInt(at + 4)) {
-                throw new DamagedException(path + " is damaged at offset " + bad + " (" + frames
-                        + " good commands before it), and good commands follow from offset " + (bad + at)
-                        + ". Nothing was changed. Restore the file from a copy, or, to go on without what came after, cut it: truncate -s "
-                        + bad + " " + path);
-            }
-        }
-    }
-
-    private static int crcOf(ByteBuffer from, int at, int length) {
-        CRC32 crc = new CRC32();
-        crc.update(from.slice(at, length));
-        return (int) crc.getValue();
     }
 }

@@ -1,6 +1,8 @@
+import de.bwaldvogel.mongo.MongoDatabase;
 import de.bwaldvogel.mongo.MongoServer;
 import de.bwaldvogel.mongo.MongoVersion;
 import de.bwaldvogel.mongo.backend.memory.MemoryBackend;
+import de.bwaldvogel.mongo.backend.memory.MemoryDatabase;
 import de.bwaldvogel.mongo.bson.Document;
 import de.bwaldvogel.mongo.bson.ObjectId;
 import de.bwaldvogel.mongo.exception.MongoServerError;
@@ -12,6 +14,7 @@ import io.netty.channel.Channel;
 import io.netty.channel.embedded.EmbeddedChannel;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.Set;
@@ -23,7 +26,8 @@ import java.util.Set;
  * replaying it at start gives the same documents. What the server would make up by itself (an _id) is filled in
  * before journalling; what depends on the clock ($currentDate) is refused.
  *
- * <p>Arguments: host, port, journal. Properties: wattline.fsync, wattline.heap.setting (the name users set).
+ * <p>Arguments: host, port, journal. Properties: wattline.fsync, wattline.heap.setting (the name users set),
+ * wattline.compact.mb (a journal that is smaller is left alone).
  */
 public final class StoreServer extends MemoryBackend {
     private static final Set<String> GROWING = Set.of("insert", "createindexes", "create");
@@ -40,6 +44,7 @@ public final class StoreServer extends MemoryBackend {
     private final ByteBuf buffer = Unpooled.buffer(1 << 16);
     private final String heapSetting = System.getProperty("wattline.heap.setting", "-Xmx");
     private final Journal journal;
+    private final Compactor compactor;
     private long failedAtReplay;
 
     StoreServer(Path path) throws IOException {
@@ -58,6 +63,12 @@ public final class StoreServer extends MemoryBackend {
         journal = new Journal(path, Boolean.getBoolean("wattline.fsync"), body -> replay(channel, body));
         super.handleClose(channel);
         channel.close();
+        compactor = new Compactor(journal, Integer.getInteger("wattline.compact.mb", 16) * (1L << 20), this::collections);
+    }
+
+    @Override
+    public MemoryDatabase openOrCreateDatabase(String name) {
+        return new StoredCollection.Database(name, getCursorRegistry());
     }
 
     @Override
@@ -81,7 +92,11 @@ public final class StoreServer extends MemoryBackend {
                 throw new MongoServerError(OUT_OF_DISK_SPACE, "OutOfDiskSpace",
                         "the store's journal could not be written (" + e.getMessage() + "); free disk space");
             }
-            return super.handleCommand(channel, database, command, query);
+            try {
+                return super.handleCommand(channel, database, command, query);
+            } finally {
+                compactor.consider();
+            }
         }
     }
 
@@ -90,7 +105,9 @@ public final class StoreServer extends MemoryBackend {
         Document status = super.getServerStatus();
         status.append("wattline", new Document("heap_used_bytes", heap.usedBytes())
                 .append("heap_max_bytes", heap.maxBytes()).append("journal_bytes", journal.size())
-                .append("journal_commands", journal.frames()).append("torn_bytes", journal.tornBytes()));
+                .append("journal_commands", journal.frames()).append("torn_bytes", journal.tornBytes())
+                .append("compacting", compactor.isRunning()).append("compactions", compactor.done())
+                .append("compaction_pause_ms", compactor.longestPauseMs()));
         return status;
     }
 
@@ -98,10 +115,25 @@ public final class StoreServer extends MemoryBackend {
         Document query = BsonDecoder.decodeBson(Unpooled.wrappedBuffer(body));
         String command = query.keySet().iterator().next();
         try {
-            super.handleCommand(channel, (String) query.get("$db"), command, query);
+            Document answer = super.handleCommand(channel, (String) query.get("$db"), command, query);
+            Snapshot.requireDone(query, answer, null);
+        } catch (Snapshot.NotRestoredException e) {
+            throw e;
         } catch (RuntimeException e) {
+            Snapshot.requireDone(query, null, e);
             failedAtReplay++; // as it did when it was first applied
         }
+    }
+
+    private Collection<StoredCollection> collections() {
+        List<StoredCollection> all = new ArrayList<>();
+        for (String each : listDatabaseNames()) {
+            MongoDatabase database = resolveDatabase(each);
+            database.resolveCollection("system.namespaces", true).queryAllAsStream()
+                    .map(namespace -> ((String) namespace.get("name")).substring(each.length() + 1))
+                    .map(name -> (StoredCollection) database.resolveCollection(name, true)).forEach(all::add);
+        }
+        return all;
     }
 
     private void refuseWhenFull(int bytes, boolean grows) {
@@ -176,12 +208,18 @@ public final class StoreServer extends MemoryBackend {
         server.bind(arguments[0], Integer.parseInt(arguments[1]));
         Runtime.getRuntime().addShutdownHook(new Thread(server::shutdownNow));
         Journal journal = backend.journal;
+        if (journal.leftoverBytes() > 0) {
+            System.out.printf("journal: unfinished compaction removed, %d bytes%n", journal.leftoverBytes());
+        }
         if (journal.tornBytes() > 0) {
             System.out.printf("journal: torn tail cut, %d bytes (never acknowledged)%n", journal.tornBytes());
         }
         System.out.printf("journal: replayed %d commands, %d bytes, in %d ms; %d had failed before too%n", journal.frames(),
                 journal.size(), (System.nanoTime() - startNs) / 1_000_000, backend.failedAtReplay);
         System.out.println("ready");
+        synchronized (journal) {
+            backend.compactor.consider();
+        }
         Thread.currentThread().join();
     }
 }
