@@ -1,4 +1,4 @@
-"""Do the three collections agree? Recounts every run from its raw events and names each difference."""
+"""Do the collections agree? Recounts every run from its raw events, rollups from windows; names each difference."""
 
 from __future__ import annotations
 
