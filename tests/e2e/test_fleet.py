@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import random
 import signal
@@ -129,6 +130,21 @@ def test_summaries_and_windows_equal_the_ledger(outcome: Outcome) -> None:
         assert round(summary["energy_kwh"] * MILLIJOULES_PER_KWH) == run["energy_millijoules"]
         assert round(windows[run_id] * MILLIJOULES_PER_KWH) == run["energy_millijoules"]
         assert summary["status"] == run["status"]
+
+
+def test_daily_rollups_equal_the_ledger(outcome: Outcome) -> None:
+    """The days of each user of simulated runs sum to the ledger's energy of these runs, to the millijoule."""
+    database = outcome.line.database
+    users = {run["_id"]: run["user_id"] for run in database[store.TRAINING_RUN_SUMMARY].find({}, {"user_id": 1})}
+    wanted = {"dimension": "user_id", "simulated": True, "length_s": store.DAY_S}
+    found: dict[str, list[float]] = {}
+    for day in database[store.AGGREGATED_ROLLUPS].find(wanted):
+        found.setdefault(day["key"], []).append(day["aggregate"]["energy_kwh"])
+    expected: dict[str, int] = {}
+    for run_id, run in outcome.fleet["runs"].items():
+        expected[users[run_id]] = expected.get(users[run_id], 0) + run["energy_millijoules"]
+    assert {user: round(math.fsum(days) * MILLIJOULES_PER_KWH) for user, days in found.items()} == expected
+    assert sum(expected.values()) == outcome.fleet["totals"]["energy_millijoules"]
 
 
 def test_the_audit_is_clean_and_all_is_settled_within_a_minute(outcome: Outcome) -> None:

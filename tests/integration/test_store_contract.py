@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from bson import Int64
-from pymongo import ASCENDING, DESCENDING, MongoClient, UpdateOne
+from pymongo import ASCENDING, DESCENDING, MongoClient, ReplaceOne, UpdateOne
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure
@@ -287,6 +287,14 @@ class TestUpdate:
             things.update_one({"_id": "a"}, change, upsert=True)
         assert _one(things) == {"_id": "a", "run_id": "r", "length_s": 60, "aggregate": {"revision": 5}}
 
+    def test_a_bulk_of_replacements(self, things: Collection[Document]) -> None:
+        """Unordered ReplaceOne upserts replace what is known as a whole, and insert what is new."""
+        things.insert_many([{"_id": "a", "figures": {"x": 1, "y": 2}, "old": 1}, {"_id": "c", "figures": {}}])
+        new: list[Document] = [{"_id": key, "figures": {"x": 5.0}, "keys": [None, "k"]} for key in ("a", "b")]
+        for _ in range(2):
+            things.bulk_write([ReplaceOne({"_id": each["_id"]}, each, upsert=True) for each in new], ordered=False)
+            assert sorted(things.find(), key=lambda each: str(each["_id"])) == [*new, {"_id": "c", "figures": {}}]
+
     def test_a_bulk_of_upserts(self, things: Collection[Document]) -> None:
         """Unordered UpdateOne upserts insert what is new, update what is known, and count both."""
         things.insert_many([{"_id": number, "value": -1} for number in range(0, 1000, 2)])
@@ -380,6 +388,10 @@ class TestFind:
             ({"run_id": {"$in": ["r0", "r2"]}, "timestamp_us": {"$lt": 4_000_000}}, [0, 2, 3]),
             ({"aggregate.energy_kwh": {"$gt": 2.75}}, [28, 29]),
             ({"absent": None, "timestamp_us": 5_000_000}, [5]),
+            ({"finished_at": {"$in": [None]}, "timestamp_us": {"$lt": 5_000_000}}, [0, 2, 4]),
+            ({"finished_at": {"$in": [NOON, None]}, "timestamp_us": {"$lt": 2_000_000}}, [0, 1]),
+            ({"at": {"$in": [NOON, NOON + datetime.timedelta(seconds=7)]}}, [0, 7]),
+            ({"at": {"$gte": NOON, "$lt": NOON + datetime.timedelta(seconds=2)}, "run_id": {"$in": ["r1"]}}, [1]),
             ({"absent": {"$ne": None}}, []),
         ],
         ids=str,

@@ -114,6 +114,9 @@ def test_the_fold_equals_a_plain_recount(spark: SparkSession) -> None:
         assert row["power_avg_w"] == pytest.approx(statistics.fmean(event.power_avg_w for event in group), rel=1e-9)
         assert row["power_max_w"] == max(event.power_max_w for event in group)
         assert row["energy_p50_kwh"] == pytest.approx(statistics.median(energies), rel=1e-9)
+        counts = [row[f"{name}_count"] for name in ("cpu_utilization", "gpu_utilization", "loss", "accuracy")]
+        assert counts == [len(used), 0, 0, 0]
+        assert row["interval_s"] == pytest.approx(math.fsum(event.interval_s for event in group), rel=1e-9)
         assert row["cpu_utilization_avg_pct"] == pytest.approx(statistics.fmean(used), rel=1e-9)
         assert row["cpu_utilization_stddev_pct"] == pytest.approx(statistics.pstdev(used), rel=1e-6)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
@@ -21,10 +22,15 @@ from wattline_common.settings import Endpoints
 
 __all__ = [
     "AGGREGATED_METRICS",
+    "AGGREGATED_ROLLUPS",
     "DATABASE",
+    "DAY_S",
     "DIRTY_WINDOWS",
+    "HOUR_S",
+    "MEAN_WEIGHTS",
     "PIPELINE_HEALTH",
     "REJECTED_EVENTS",
+    "ROLLUP_DIMENSIONS",
     "SCHEMAS",
     "SETTLEMENT",
     "STREAMING",
@@ -37,6 +43,8 @@ __all__ = [
     "LedgerRows",
     "RegistryHealth",
     "RejectedEvent",
+    "Rollup",
+    "RollupAggregate",
     "RunSummary",
     "SourceSummary",
     "StreamingHealth",
@@ -46,6 +54,7 @@ __all__ = [
     "connect",
     "ensure",
     "event_id",
+    "rollup_id",
     "window_id",
     "window_start_us",
 ]
@@ -56,6 +65,7 @@ DATABASE = "energy_emissions"
 TRAINING_METRICS = "training_metrics"
 TRAINING_RUN_SUMMARY = "training_run_summary"
 AGGREGATED_METRICS = "aggregated_metrics"
+AGGREGATED_ROLLUPS = "aggregated_rollups"
 REJECTED_EVENTS = "rejected_events"
 DIRTY_WINDOWS = "dirty_windows"
 SCHEMAS = "schemas"
@@ -65,6 +75,16 @@ STREAMING = "streaming"  # the stream's document there
 WINDOW_LENGTH_S = 60
 SETTLEMENT = 2**40  # a window's revision = settlement * SETTLEMENT + events
 
+HOUR_S, DAY_S = 3_600, 86_400  # lengths of rollups; an hour and a day of UTC
+ROLLUP_DIMENSIONS = ("run_id", "user_id", "project", "model_name", "region_iso")
+MEAN_WEIGHTS: Mapping[str, str] = {  # an aggregate's means, and the figure that weighs each when several are composed
+    "power_avg_w": "interval_s",
+    "cpu_utilization_avg_pct": "cpu_utilization_count",
+    "gpu_utilization_avg_pct": "gpu_utilization_count",
+    "loss_avg": "loss_count",
+    "accuracy_avg": "accuracy_count",
+}
+
 _INDEXES: Mapping[str, Sequence[IndexModel]] = {
     TRAINING_METRICS: [
         IndexModel([("run_id", ASCENDING), ("timestamp_us", ASCENDING)]),
@@ -73,6 +93,13 @@ _INDEXES: Mapping[str, Sequence[IndexModel]] = {
     TRAINING_RUN_SUMMARY: [IndexModel([("last_event_at", ASCENDING)]), IndexModel([("user_id", ASCENDING)])],
     AGGREGATED_METRICS: [
         IndexModel([("run_id", ASCENDING), ("window_start", ASCENDING)]),
+        IndexModel([("window_start", ASCENDING)]),
+    ],
+    AGGREGATED_ROLLUPS: [  # one group's year; all groups of some days; everything in order of time
+        IndexModel(
+            [("dimension", ASCENDING), ("key", ASCENDING), ("length_s", ASCENDING), ("window_start", ASCENDING)]
+        ),
+        IndexModel([("dimension", ASCENDING), ("length_s", ASCENDING), ("window_start", ASCENDING)]),
         IndexModel([("window_start", ASCENDING)]),
     ],
     REJECTED_EVENTS: [IndexModel([("rejected_at", ASCENDING)])],
@@ -163,6 +190,11 @@ class Aggregate(TypedDict, total=False):
     loss_avg: float | None
     accuracy_avg: float | None
     energy_cpu_utilization_corr: float | None
+    interval_s: float  # this and the counts weigh the means in rollups; WindowAggregated has none of them
+    cpu_utilization_count: int
+    gpu_utilization_count: int
+    loss_count: int
+    accuracy_count: int
     context: Document  # user_id, model_name, ..., simulated
 
 
@@ -175,6 +207,50 @@ class WindowDocument(TypedDict):
     window_end: datetime.datetime
     length_s: int
     aggregate: Aggregate
+
+
+class RollupAggregate(TypedDict):
+    """The figures of an hour or a day: sums, counts, extremes, and means weighted as in `MEAN_WEIGHTS`."""
+
+    runs: int  # distinct ones
+    windows: int
+    events: int
+    samples: int
+    energy_kwh: float
+    energy_low_kwh: float
+    energy_high_kwh: float
+    measured_energy_kwh: float
+    energy_cpu_kwh: float
+    energy_gpu_kwh: float
+    energy_memory_kwh: float
+    energy_other_kwh: float
+    emissions_kg: float
+    interval_s: float  # seconds that its samples cover, those of all its runs together
+    power_avg_w: float | None  # energy over interval_s, so of one run on average
+    power_min_w: float | None  # lowest mean of a run's minute
+    power_max_w: float | None  # highest reading of one run
+    cpu_utilization_avg_pct: float | None
+    cpu_utilization_count: int
+    gpu_utilization_avg_pct: float | None
+    gpu_utilization_count: int
+    loss_avg: float | None
+    loss_count: int
+    accuracy_avg: float | None
+    accuracy_count: int
+
+
+class Rollup(TypedDict):
+    """A document of aggregated_rollups; `_id` as by `rollup_id`. Simulated energy is never summed with other energy."""
+
+    _id: str
+    dimension: str  # of ROLLUP_DIMENSIONS
+    key: str | None  # the run, user, project, ... ; a project may be null
+    simulated: bool
+    window_start: datetime.datetime
+    window_end: datetime.datetime
+    length_s: int  # HOUR_S or DAY_S
+    aggregate: RollupAggregate
+    keys: NotRequired[dict[str, list[str | None]]]  # of a run: by dimension, the groups that it counts in
 
 
 class DirtyWindow(TypedDict):
@@ -268,6 +344,15 @@ def window_id(run_id: str, start_us: int, length_s: int = WINDOW_LENGTH_S) -> st
     """Return the identity of a run's window: run_id|window_start|length, the start in ISO 8601, UTC."""
     start = datetime.datetime.fromtimestamp(start_us // 1_000_000, tz=datetime.UTC)
     return f"{run_id}|{start:%Y-%m-%dT%H:%M:%SZ}|{length_s}"
+
+
+def rollup_id(dimension: str, key: str | None, simulated: bool, start: datetime.datetime, length_s: int) -> str:
+    """Return the identity of a rollup: dimension|key|simulated|start|length, the start in UTC.
+
+    The key is in JSON: it may hold any text, `|` too, and no project is another one than "null".
+    """
+    text = json.dumps(key, ensure_ascii=False)
+    return f"{dimension}|{text}|{json.dumps(simulated)}|{start:%Y-%m-%dT%H:%M:%SZ}|{length_s}"
 
 
 def as_pairs(values: Mapping[str, Any]) -> list[Document]:

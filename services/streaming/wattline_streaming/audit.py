@@ -1,4 +1,4 @@
-"""Do the three collections agree? Recounts every run from its raw events and names each difference."""
+"""Do the collections agree? Recounts every run from its raw events, rollups from windows; names each difference."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from wattline_common import store
 from wattline_common.errors import StoreUnavailableError
 from wattline_common.events import HardwareSampled, RunFinished
 from wattline_common.store import Document
+from wattline_streaming import rollups
 
 __all__ = ["Audit", "RunAudit", "audit"]
 
 _RELATIVE_TOLERANCE = 1e-9
+_MOST_TOLD = 20  # rollups; where windows differ, every hour and day with one of them does
 _COUNTED = (
     store.TRAINING_METRICS,
     store.TRAINING_RUN_SUMMARY,
@@ -96,11 +98,12 @@ class Audit:
     events_by_type: dict[str, int]
     open_windows: int
     runs: list[RunAudit]
+    rollup_differences: list[str]
 
     @property
     def clean(self) -> bool:
-        """Whether no run has a difference."""
-        return not any(run.differences for run in self.runs)
+        """Whether no run and no rollup has a difference."""
+        return not self.rollup_differences and not any(run.differences for run in self.runs)
 
     def as_json(self) -> Document:
         """Return it as plain data."""
@@ -114,6 +117,7 @@ class Audit:
         for run in self.runs:
             off = "; ".join(run.differences) or (f"{run.missing_events} missing" if run.missing_events else "OK")
             lines.append(f"{run.run_id:<{width}}  {run.events + run.missing_events:>8}  {run.events:>8}  {off}")
+        lines += self._rollups_told()
         complete = self.clean and not any(run.missing_events for run in self.runs)
         return "\n".join([*lines, "OK" if complete else "NOT OK"])
 
@@ -130,7 +134,13 @@ class Audit:
             )
             lines += [f"  DIFFERS: {difference}" for difference in run.differences]
             lines += [f"  not settled yet: {difference}" for difference in run.pending]
+        lines += self._rollups_told()
         return "\n".join([*lines, "OK" if self.clean else "NOT OK"])
+
+    def _rollups_told(self) -> list[str]:
+        told = [f"DIFFERS: {difference}" for difference in self.rollup_differences[:_MOST_TOLD]]
+        more = len(self.rollup_differences) - len(told)
+        return [*told, f"DIFFERS: {more} more rollups"] if more else told
 
 
 def audit(database: Database[Document]) -> Audit:
@@ -149,10 +159,11 @@ def audit(database: Database[Document]) -> Audit:
             _audit_run(run_id, runs.get(run_id, _Run()), summaries.get(run_id), windows.get(run_id, {}), open_windows)
             for run_id in sorted(runs.keys() | summaries.keys() | windows.keys())
         ]
+        differing_rollups = list(rollups.differences(database))
         counts = {name: database[name].count_documents({}) for name in _COUNTED}
     except PyMongoError as error:
         raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error
-    return Audit(counts, dict(sorted(by_type.items())), len(open_windows), audits)
+    return Audit(counts, dict(sorted(by_type.items())), len(open_windows), audits, differing_rollups)
 
 
 def _recount(database: Database[Document]) -> tuple[dict[str, _Run], dict[str, int]]:

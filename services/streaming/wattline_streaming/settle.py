@@ -1,6 +1,7 @@
 """The last word on every window: once it is due it is compared with the raw events and, where it differs, folded anew.
 
-Late, backfilled, duplicated and rejected events all end right here, whatever the watermark did on the fast path.
+Late, backfilled, duplicated and rejected events all end right here, whatever the watermark did on the fast path. What
+was settled is then taken into the rollups.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import datetime
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ from pyspark.sql import SparkSession
 from wattline_common import store
 from wattline_common.errors import StoreUnavailableError
 from wattline_common.store import SETTLEMENT, Document
+from wattline_streaming.compose import total
+from wattline_streaming.rollups import roll_up
 from wattline_streaming.typed import ARROW_SCHEMA, typed_row
 from wattline_streaming.windows import fold
 
@@ -29,6 +32,7 @@ __all__ = ["Settled", "Settler", "WindowSink"]
 
 _LOG = logging.getLogger(__name__)
 _MOST_WINDOWS = 50_000  # a step; the rest is due in the next
+_IDS_TOGETHER = 500  # in one question: the embedded store compares each document with each id
 _RELATIVE_TOLERANCE = 1e-9
 _RAW_FIELDS = dict.fromkeys((*ARROW_SCHEMA.names, "timestamp", "timestamp_us", "devices.kind", "devices.energy_kwh"), 1)
 
@@ -75,29 +79,34 @@ class Settler:
         settlements = self._settlements(by_id)
         if settlements:
             self._fold_anew(by_id, settlements)
-        self._remove(marks)
+        roll_up(self._database, ((mark["run_id"], mark["window_start_us"]) for mark in marks))
+        self._remove(marks)  # last, so that whatever a crash cuts short is done again
         self._note_differences({mark["run_id"] for mark in marks}, now)
         _LOG.info("settled %d windows, %d of them folded anew", len(marks), len(settlements))
         return Settled(len(marks), sum(1 for mark in marks if mark.get("late")), len(settlements))
 
     def _settlements(self, marks: Mapping[str, Document]) -> dict[str, int]:
         """Return window id -> next settlement of the windows that are late or differ from raw."""
-        found = self._database[store.AGGREGATED_METRICS].find(
-            {"_id": {"$in": list(marks)}}, {"aggregate.revision": 1, "aggregate.events": 1, "aggregate.energy_kwh": 1}
-        )
-        aggregates = {window["_id"]: window["aggregate"] for window in found}
+        aggregates = self._aggregates(list(marks))
         on_time = {key: mark for key, mark in marks.items() if not mark.get("late")}
         sums = self._raw_sums(on_time)
         differing = [key for key in on_time if not _agrees(aggregates.get(key), sums.get(key, (0, 0.0)))]
         to_fold = [key for key, mark in marks.items() if mark.get("late")] + differing
         return {key: aggregates.get(key, {}).get("revision", 0) // SETTLEMENT + 1 for key in to_fold}
 
+    def _aggregates(self, ids: Sequence[str]) -> dict[str, Document]:
+        """Return window id -> what is stored of it, of those that are there."""
+        windows, fields = self._database[store.AGGREGATED_METRICS], ("revision", "events", "energy_kwh")
+        wanted = dict.fromkeys((f"aggregate.{name}" for name in fields), 1)
+        questions = ({"_id": {"$in": ids[at : at + _IDS_TOGETHER]}} for at in range(0, len(ids), _IDS_TOGETHER))
+        return {window["_id"]: window["aggregate"] for one in questions for window in windows.find(one, wanted)}
+
     def _raw_sums(self, marks: Mapping[str, Document]) -> dict[str, tuple[int, float]]:
         """Return window id -> (events, energy in kWh) of the raw events."""
         energies: dict[str, list[float]] = {key: [] for key in marks}
         for window, event in self._raw(marks, {"energy_kwh": 1}):
             energies[window].append(event.get("energy_kwh") or 0.0)
-        return {key: (len(values), math.fsum(values)) for key, values in energies.items()}
+        return {key: (len(values), total(values)) for key, values in energies.items()}
 
     def _fold_anew(self, marks: Mapping[str, Document], settlements: Mapping[str, int]) -> None:
         raw = self._raw({key: marks[key] for key in settlements}, _RAW_FIELDS)
@@ -139,7 +148,7 @@ class Settler:
             parts[window["run_id"]].append(window["aggregate"]["energy_kwh"])
         writes = []
         for run in finished:
-            energy_kwh = math.fsum(parts[run["_id"]])
+            energy_kwh = total(parts[run["_id"]])
             settled = {"energy_kwh": energy_kwh, "difference_kwh": run["energy_kwh"] - energy_kwh, "settled_at": now}
             writes.append(UpdateOne({"_id": run["_id"]}, {"$set": {"settled": settled}}))
         summaries.bulk_write(writes, ordered=False)

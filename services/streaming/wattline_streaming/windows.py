@@ -9,13 +9,19 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812  # Spark's own convention
 
 from wattline_common.events import WindowAggregated
-from wattline_common.store import SETTLEMENT, WINDOW_LENGTH_S, Aggregate
+from wattline_common.store import MEAN_WEIGHTS, SETTLEMENT, WINDOW_LENGTH_S, Aggregate
 from wattline_streaming.typed import CONTEXT, ENERGY_BY_KIND
 
 __all__ = ["aggregate", "fold", "window_aggregated"]
 
 _J_PER_KWH = 3.6e6
 _SUMS = ("energy_kwh", "energy_low_kwh", "energy_high_kwh", "measured_energy_kwh", *ENERGY_BY_KIND, "emissions_kg")
+_COUNTED = {
+    "cpu_utilization_pct": "cpu_utilization_count",
+    "gpu_utilization_pct": "gpu_utilization_count",
+    "loss": "loss_count",
+    "accuracy": "accuracy_count",
+}
 _PERCENTILES = {"energy_p50_kwh": 0.5, "energy_p90_kwh": 0.9, "energy_p99_kwh": 0.99}
 
 
@@ -42,6 +48,8 @@ def fold(rows: DataFrame, *, watermark_s: int) -> DataFrame:
             F.avg("loss").alias("loss_avg"),
             F.avg("accuracy").alias("accuracy_avg"),
             _correlation("energy_kwh", "cpu_utilization_pct").alias("energy_cpu_utilization_corr"),
+            F.coalesce(F.sum("interval_s"), F.lit(0.0)).alias("interval_s"),
+            *(F.count(name).alias(count) for name, count in _COUNTED.items()),
             *(F.max(name).alias(name) for name in (*CONTEXT, "simulated")),
         )
         .withColumns({"window_start": F.col("window.start"), "window_end": F.col("window.end")})
@@ -71,6 +79,8 @@ def window_aggregated(row: Mapping[str, Any], settlement: int, emitter: str) -> 
     """Return the event that tells others of a folded row."""
     fields: dict[str, Any] = dict(aggregate(row, settlement))
     context = {name: value for name, value in fields.pop("context").items() if value is not None}
+    for weight in MEAN_WEIGHTS.values():
+        del fields[weight]
     return WindowAggregated(
         run_id=row["run_id"],
         source_id=emitter,

@@ -104,6 +104,38 @@ def test_window_ids_are_injective(first: tuple[str, int, int], second: tuple[str
     assert (store.window_id(*one) == store.window_id(*other)) == (one == other)
 
 
+ROLLUPS = st.tuples(
+    st.sampled_from(store.ROLLUP_DIMENSIONS),
+    st.none() | st.sampled_from(["null", "", "a|true", '"', 'x|"y"|false', "\\"]) | st.text(),
+    st.booleans(),
+    st.integers(0, YEAR_9999_US // 1_000_000).map(
+        lambda second: datetime.datetime.fromtimestamp(second, tz=datetime.UTC)
+    ),
+    st.sampled_from([store.HOUR_S, store.DAY_S]),
+)
+
+
+@given(one=ROLLUPS, other=ROLLUPS)
+def test_rollup_ids_are_injective(one: tuple[Any, ...], other: tuple[Any, ...]) -> None:
+    """Two rollups have one id only if they are the same, whatever text names a user or project."""
+    assert (store.rollup_id(*one) == store.rollup_id(*other)) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("dimension", "key", "simulated", "length_s", "said"),
+    [
+        ("user_id", "ada", False, store.HOUR_S, 'user_id|"ada"|false|2026-03-01T12:00:00Z|3600'),
+        ("project", None, True, store.DAY_S, "project|null|true|2026-03-01T12:00:00Z|86400"),
+        ("project", "null", True, store.DAY_S, 'project|"null"|true|2026-03-01T12:00:00Z|86400'),
+        ("model_name", "é|t", True, store.DAY_S, 'model_name|"é|t"|true|2026-03-01T12:00:00Z|86400'),
+    ],
+)
+def test_a_rollup_id_can_be_read(dimension: str, key: str | None, simulated: bool, length_s: int, said: str) -> None:
+    """People read these ids, too; no project is another one than the project `null`."""
+    start = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
+    assert store.rollup_id(dimension, key, simulated, start, length_s) == said
+
+
 @given(values=st.dictionaries(st.text(), st.none() | st.floats(allow_nan=False) | st.text()))
 def test_pairs_bring_a_map_back(values: dict[str, Any]) -> None:
     """Any keys, dots, dollars and the empty one among them, survive as pairs."""
@@ -127,12 +159,21 @@ def test_the_revision_comes_first_in_an_aggregate() -> None:
 
 
 def test_an_aggregates_figures_are_those_of_the_event() -> None:
-    """The stored aggregate and WindowAggregated carry the same figures under the same names."""
-    figures = set(get_type_hints(store.Aggregate)) - {"context"}
+    """The stored aggregate and WindowAggregated carry the same figures under the same names, weights of means aside."""
+    figures = set(get_type_hints(store.Aggregate)) - {"context"} - set(store.MEAN_WEIGHTS.values())
     assert figures <= set(get_type_hints(WindowAggregated))
     event_only = {"run_id", "source_id", "seq", "timestamp", "window_start", "window_end", "AVRO_NAME"}
     context = {"user_id", "model_name", "dataset_name", "framework", "environment", "region_iso", "project", "host"}
     assert set(get_type_hints(WindowAggregated)) - figures == event_only | context | {"rank", "simulated"}
+
+
+def test_means_can_be_composed() -> None:
+    """Every mean of an aggregate is in the rollups with what weighs it; the rest of a rollup are sums and extremes."""
+    window, rollup = set(get_type_hints(store.Aggregate)), set(get_type_hints(store.RollupAggregate))
+    means = {name for name in window if "_avg" in name}
+    assert means == set(store.MEAN_WEIGHTS)
+    assert means | set(store.MEAN_WEIGHTS.values()) <= window & rollup
+    assert rollup - window == {"runs", "windows", "power_min_w"}
 
 
 def test_settlements_outrank_any_count_of_events() -> None:
