@@ -132,9 +132,11 @@ def _run(settings: StreamingSettings) -> int:
     from wattline_streaming.endpoint import serving  # audit needs no Spark
     from wattline_streaming.figures import Figures
     from wattline_streaming.job import Job
+    from wattline_streaming.retention import Retainer
     from wattline_streaming.session import spark_session
     from wattline_streaming.settle import Settler
     from wattline_streaming.sink import WindowWriter
+    from wattline_streaming.upkeep import Upkeep
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -173,7 +175,12 @@ def _run(settings: StreamingSettings) -> int:
             cluster_id=cluster_id,
             writers=writers,
             sink=sink,
-            settler=Settler(database, spark, sink),
+            upkeep=Upkeep(
+                Settler(database, spark, sink),
+                Retainer(database, age=settings.raw_retention),
+                figures,
+                vitals,
+            ),
             health=database[store.PIPELINE_HEALTH],
             figures=figures,
             vitals=vitals,

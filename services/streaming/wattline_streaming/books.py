@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from wattline_common import store
 from wattline_common.errors import StoreUnavailableError
 from wattline_common.kafka import TRAINING_EVENTS
 from wattline_common.store import Document, RejectedEvent
+from wattline_streaming.retention import retentions
 from wattline_streaming.summary import nested, own_fields, source_updates
 
 __all__ = ["Books", "KafkaPosition", "Message", "RawEvent", "RejectedTopic", "Rejection", "origin"]
@@ -95,6 +96,13 @@ class Books:
         self._settle_delay = settle_delay
         self._quiet = quiet
         self._now = now
+
+    def retentions(self, run_ids: Collection[str]) -> dict[str, Document]:
+        """Return what is known of those of the runs that take no event any more, as their raw events are deleted."""
+        try:
+            return retentions(self._database, run_ids) if run_ids else {}
+        except PyMongoError as error:
+            raise _unavailable(error) from error
 
     def book(self, events: list[RawEvent]) -> set[KafkaPosition]:
         """Store the events and what follows from them; return the positions whose message brought its event first.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pyspark.sql.streaming.listener import StreamingQueryProgress
 
 from wattline_common.store import LedgerRows
+from wattline_streaming.retention import Deleted
 from wattline_streaming.settle import Settled
 
 __all__ = ["Figures"]
@@ -25,6 +26,7 @@ class Figures:
     late_rows: int = 0
     windows_written: int = 0
     settled: Settled = field(default_factory=Settled)
+    raw_deleted: Deleted = field(default_factory=Deleted)
     query_failures: int = 0
     settling_failures: int = 0
     watermark: datetime.datetime | None = None

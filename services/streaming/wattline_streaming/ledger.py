@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from wattline_streaming.acceptance import Acceptance
 from wattline_streaming.books import Books, KafkaPosition, Message, RawEvent, Rejection
+from wattline_streaming.retention import AFTER_RETENTION, after_retention, is_too_late
 from wattline_streaming.typed import ARROW_SCHEMA, BOOKED_SCHEMA, FILLED, REJECTED_REASON, REJECTED_ROWS, typed_row
 
 __all__ = ["Ledger"]
@@ -39,17 +40,29 @@ class Ledger:
     def _book(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         good: dict[int, RawEvent] = {}
         rejections: list[Rejection] = []
+        messages = list(_messages(batch))
         unread = frozenset(i for i, read in enumerate(batch.column("run_id").is_valid().to_pylist()) if not read)
-        for index, verdict in enumerate(self.acceptance.judge(_messages(batch), unread=unread)):
+        for index, verdict in enumerate(self.acceptance.judge(messages, unread=unread)):
             if isinstance(verdict, RawEvent):
                 good[index] = verdict
             else:
                 rejections.append(verdict)
+        rejections += self._take_closed(good, messages)
         self.books.reject(rejections)
         fresh = self.books.book(list(good.values()))
         yield _typed(batch, {index: event for index, event in good.items() if event.position in fresh})
         if rejections:
             yield _told(rejections)
+
+    def _take_closed(self, good: dict[int, RawEvent], messages: list[Message]) -> Iterator[Rejection]:
+        """Take out what belongs to runs whose raw events are deleted: it was counted before, or comes too late."""
+        closed = self.books.retentions({event.fields["run_id"] for event in good.values()})
+        for index, event in list(good.items()) if closed else ():
+            run_id = event.fields["run_id"]
+            if run_id in closed:
+                del good[index]
+            if is_too_late(closed, event.fields):
+                yield Rejection(messages[index], AFTER_RETENTION, after_retention(closed[run_id]))
 
 
 def _messages(batch: pa.RecordBatch) -> Iterator[Message]:

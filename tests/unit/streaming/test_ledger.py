@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import pyarrow as pa
@@ -48,6 +48,7 @@ class ListBooks:
     def __init__(self) -> None:
         self.events: dict[str, RawEvent] = {}
         self.rejections: list[Rejection] = []
+        self.closed: dict[str, Any] = {}
 
     def book(self, events: list[RawEvent]) -> set[KafkaPosition]:
         """Return the positions that brought their event first."""
@@ -56,6 +57,10 @@ class ListBooks:
             if self.events.setdefault(event.id, event).position == event.position:
                 fresh.add(event.position)
         return fresh
+
+    def retentions(self, run_ids: Iterable[str]) -> dict[str, Any]:
+        """Return what is known of the runs that are closed."""
+        return {run_id: self.closed[run_id] for run_id in run_ids if run_id in self.closed}
 
     def reject(self, rejections: list[Rejection]) -> None:
         """Keep the rejections."""
