@@ -43,6 +43,7 @@ __all__ = [
     "Retention",
     "RunSummary",
     "SourceSummary",
+    "StreamFigures",
     "StreamingHealth",
     "WindowDocument",
     "as_map",
@@ -256,13 +257,34 @@ class RegistryHealth(TypedDict):
 class AuditHealth(TypedDict):
     """The document `audit` of pipeline_health: how the last audit ended."""
 
-    _id: str
     at: datetime.datetime
     clean: bool
     runs: int
     differences: int  # after what was mended
     pending: int  # differences that settling is still to mend
     repaired: int  # what `audit --repair` has mended
+
+
+class StreamFigures(TypedDict):
+    """How the stream does, by its own last report; sums count since its start."""
+
+    at: datetime.datetime
+    messages_per_s: float  # since the report before
+    events_per_s: float  # likewise, of those booked
+    lag_messages: int | None
+    lag_s: float | None  # how long the oldest of them has been in Kafka
+    watermark: datetime.datetime | None
+    newest_event_at: datetime.datetime | None
+    late_rows: int
+    windows_dirty: int | None
+    windows_settled: int
+    windows_late: int
+    windows_folded_anew: int
+    raw_events_deleted: int
+    runs_closed: int | None  # whose raw events are deleted
+    batch_ms: dict[str, int]  # by part, as Spark names the parts
+    problems: dict[str, str]  # part -> what keeps it from its work
+    last_error: Document | None  # part, problem, at; also when it is over
 
 
 class StreamingHealth(TypedDict, total=False):
@@ -277,6 +299,7 @@ class StreamingHealth(TypedDict, total=False):
     previous_batch: Document | None  # input_rows, duration_ms by part
     ledger: LedgerRows
     registry: RegistryHealth
+    figures: StreamFigures
 
 
 def connect(mongodb_uri: str, *, timeout_ms: int = 10_000) -> Database[Document]:

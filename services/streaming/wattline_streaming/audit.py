@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from pymongo.errors import PyMongoError
 
 from wattline_common import store
 from wattline_common.errors import StoreUnavailableError
-from wattline_common.store import Document
+from wattline_common.store import AuditHealth, Document
 from wattline_streaming.differences import (
     closed_differences,
     mark_differences,
@@ -23,7 +24,9 @@ from wattline_streaming.differences import (
 )
 from wattline_streaming.recount import RAW_FIELDS, TOTALS, RunCount
 
-__all__ = ["Audit", "RunAudit", "audit"]
+__all__ = ["Audit", "RunAudit", "audit", "record"]
+
+_LOG = logging.getLogger(__name__)
 
 _COUNTED = (
     store.TRAINING_METRICS,
@@ -31,9 +34,7 @@ _COUNTED = (
     store.AGGREGATED_METRICS,
     store.REJECTED_EVENTS,
 )
-_WINDOW_FIELDS = {"run_id": 1} | {
-    f"aggregate.{name}": 1 for name in ("events", "samples", "energy_kwh", "emissions_kg")
-}
+_WINDOW_FIELDS = {"run_id": 1} | {f"aggregate.{name}": 1 for name in ("revision", "events", "samples", *TOTALS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +123,26 @@ def audit(database: Database[Document], now: datetime.datetime | None = None) ->
         raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error
 
 
+def record(database: Database[Document], found: Audit, *, at: datetime.datetime, repaired: int) -> None:
+    """Keep in pipeline_health how an audit ended; that it cannot be kept does not change how it ended."""
+    told: AuditHealth = {
+        "at": at,
+        "clean": found.clean,
+        "runs": len(found.runs),
+        "differences": len(found.differences),
+        "pending": sum(len(run.pending) for run in found.runs),
+        "repaired": repaired,
+    }
+    try:
+        database[store.PIPELINE_HEALTH].update_one({"_id": store.AUDIT}, {"$set": told}, upsert=True)
+    except PyMongoError as error:
+        _LOG.warning("how the audit ended is not in the store: %s", error)
+
+
 def _audit(database: Database[Document], now: datetime.datetime) -> Audit:
     marks = {mark["_id"]: mark for mark in database[store.DIRTY_WINDOWS].find()}
     runs, by_type = _recount(database)
-    summaries = {run["_id"]: run for run in database[store.TRAINING_RUN_SUMMARY].find()}
+    summaries = {run["_id"]: {"sources": {}, **run} for run in database[store.TRAINING_RUN_SUMMARY].find()}
     windows = _windows_by_run(database)
     seen = _Seen(database, marks.keys() | {mark["_id"] for mark in database[store.DIRTY_WINDOWS].find({}, {"_id": 1})})
     audits = [
@@ -206,9 +223,9 @@ class _Seen:
         if not found:
             return found
         again = self.database[store.TRAINING_RUN_SUMMARY].find_one({"_id": run_id})
-        if again is None or summary is None or again["sources"] == summary["sources"]:
-            return list(summary_differences(run, again, settled=settled))
-        return []
+        if again is not None and summary is not None and again.get("sources", {}) != summary["sources"]:
+            return []  # it moves
+        return list(summary_differences(run, again and {"sources": {}, **again}, settled=settled))
 
 
 def _figures(run: RunCount, summary: Document | None, windows: Mapping[str, Document]) -> Document:

@@ -26,8 +26,8 @@ def window_differences(
         raw = f"raw {counted.events} and {math.fsum(counted.sampled['energy_kwh'])!r}"
         if aggregate is None:
             yield key, f"window {key} is missing; raw has {counted.events} events"
-        elif not aggregate:
-            yield key, f"window {key} has no figures; {raw}"
+        elif not isinstance(aggregate.get("revision"), int):
+            yield key, f"window {key} has no figures with a revision; {raw}"
         elif not counted.agrees(aggregate):
             figures = f"{aggregate.get('events')} events and {aggregate.get('energy_kwh')!r} kWh"
             yield key, f"window {key} has {figures}, {raw}"

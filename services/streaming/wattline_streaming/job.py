@@ -20,6 +20,7 @@ from wattline_common.errors import StopError, WattlineError
 from wattline_common.kafka import TRAINING_EVENTS
 from wattline_common.store import STREAMING, Document, StreamingHealth
 from wattline_streaming import executor, failures
+from wattline_streaming.backlog import batch_under_way
 from wattline_streaming.counts import LedgerCounts, observed
 from wattline_streaming.decode import decode
 from wattline_streaming.figures import Figures
@@ -84,7 +85,7 @@ class Job:
                 while query.isActive and not stop.wait(_POLL_S):
                     self._look(query)
                 if stop.is_set():
-                    self._vitals.note(QUERY, "stopping")
+                    self._vitals.note(QUERY, "stopping", is_error=False)
                     self._drain(query)
                 self._note(query.lastProgress)
                 if stop.is_set():
@@ -208,8 +209,8 @@ class Job:
         self._vitals.note(QUERY, failures.cause(problem))
         if not failures.is_outage(problem) and self._failures >= _MOST_FAILURES:
             raise StopError(
-                f"the same batch failed {self._failures} times; its offsets stand in "
-                f"{self.checkpoint}/offsets. Mend the cause and start again: {problem}"
+                f"the same batch failed {self._failures} times: {batch_under_way(self.checkpoint)}. Nothing of it is "
+                f"skipped: mend the cause and start again, it is repeated then. {problem}"
             )
         wait_s = min(2.0 ** (self._failures - 1), _LONGEST_WAIT_S)
         _LOG.warning("the query stopped (%d in a row), next try in %.0f s: %s", self._failures, wait_s, problem)

@@ -6,6 +6,7 @@ repeated after a crash ends in the same collections.
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from wattline_streaming.acceptance import Acceptance
+from wattline_common.errors import StopError, UnavailableError
+from wattline_streaming.acceptance import INTERNAL_ERROR, Acceptance
 from wattline_streaming.books import Books, KafkaPosition, Message, RawEvent, Rejection
 from wattline_streaming.retention import AFTER_RETENTION, after_retention, is_too_late
 from wattline_streaming.typed import ARROW_SCHEMA, BOOKED_SCHEMA, FILLED, REJECTED_REASON, REJECTED_ROWS, typed_row
@@ -38,21 +40,49 @@ class Ledger:
             yield from self._book(batch)
 
     def _book(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        messages = list(_messages(batch))
+        good, rejections = self._judge(batch, messages)
+        rejections += self._take_closed(good, messages)
+        self.books.reject(rejections)
+        try:
+            passed = self._pass_on(batch, good)
+        except (UnavailableError, StopError):
+            raise
+        except Exception:
+            broken = list(self._take_broken(good, messages))
+            if not broken:
+                raise  # it is no event's fault
+            self.books.reject(broken)
+            rejections += broken
+            passed = self._pass_on(batch, good)
+        yield passed
+        if rejections:
+            yield _told(rejections)
+
+    def _judge(self, batch: pa.RecordBatch, messages: list[Message]) -> tuple[dict[int, RawEvent], list[Rejection]]:
         good: dict[int, RawEvent] = {}
         rejections: list[Rejection] = []
-        messages = list(_messages(batch))
         unread = frozenset(i for i, read in enumerate(batch.column("run_id").is_valid().to_pylist()) if not read)
         for index, verdict in enumerate(self.acceptance.judge(messages, unread=unread)):
             if isinstance(verdict, RawEvent):
                 good[index] = verdict
             else:
                 rejections.append(verdict)
-        rejections += self._take_closed(good, messages)
-        self.books.reject(rejections)
+        return good, rejections
+
+    def _pass_on(self, batch: pa.RecordBatch, good: dict[int, RawEvent]) -> pa.RecordBatch:
         fresh = self.books.book(list(good.values()))
-        yield _typed(batch, {index: event for index, event in good.items() if event.position in fresh})
-        if rejections:
-            yield _told(rejections)
+        return _typed(batch, {index: event for index, event in good.items() if event.position in fresh})
+
+    def _take_broken(self, good: dict[int, RawEvent], messages: list[Message]) -> Iterator[Rejection]:
+        """Take out the events on which our own code fails: one of them must not stop all others."""
+        for index, event in list(good.items()):
+            try:
+                self.books.rehearse(event)
+                typed_row(event.fields)
+            except Exception:  # noqa: BLE001  # whatever it is, its trace is told
+                del good[index]
+                yield Rejection(messages[index], INTERNAL_ERROR, traceback.format_exc(limit=8))
 
     def _take_closed(self, good: dict[int, RawEvent], messages: list[Message]) -> Iterator[Rejection]:
         """Take out what belongs to runs whose raw events are deleted: it was counted before, or comes too late."""

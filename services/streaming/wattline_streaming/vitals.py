@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ class Vitals:
 
     stall_s: float
     clock_s: Callable[[], float] = time.monotonic
+    errors: dict[str, tuple[datetime.datetime, str]] = field(default_factory=dict)  # part -> its last, and since when
     _beats: dict[str, tuple[float, float]] = field(default_factory=dict)  # part -> when, and the longest silence
     _problems: dict[str, str | None] = field(default_factory=dict)
 
@@ -35,9 +37,12 @@ class Vitals:
         """Note that a part goes on; ``pause_s`` is how long it may rest by its own plan."""
         self._beats[part] = (self.clock_s(), self.stall_s + pause_s)
 
-    def note(self, part: str, problem: str | None) -> None:
-        """Note what keeps a part from its work, or that nothing does."""
-        self._problems[part] = problem and " ".join(problem.split())[:_MOST_CHARACTERS]
+    def note(self, part: str, problem: str | None, *, is_error: bool = True) -> None:
+        """Note what keeps a part from its work, or that nothing does; an error is remembered when it is over, too."""
+        words = problem and " ".join(problem.split())[:_MOST_CHARACTERS]
+        if words and is_error and words != self._problems.get(part):
+            self.errors[part] = (datetime.datetime.now(datetime.UTC), words)
+        self._problems[part] = words
 
     def stalled(self) -> dict[str, float]:
         """Return the parts that have been silent for too long, and for how many seconds."""
