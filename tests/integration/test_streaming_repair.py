@@ -6,6 +6,7 @@ import datetime
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.events import START, run_events
 from tests.integration.store_line import DELAY, QUIET, Line
 from wattline_common import store
 from wattline_common.store import Document
-from wattline_stack import Endpoints
+from wattline_stack import Endpoints, Stack
 from wattline_streaming.audit import audit, record
 from wattline_streaming.repair import Repair, repair
 from wattline_streaming.retention import Retainer
@@ -64,9 +65,10 @@ def same(database: Database[Document], before: dict[str, list[Document]], *names
         }
 
 
-@pytest.fixture
-def line(database: Database[Document], spark: SparkSession) -> Line:
-    """Give a line with a run of two sources, one with a gap, and one that goes on: all settled."""
+@pytest.fixture(scope="module")
+def settled(running_stack: Stack, spark: SparkSession) -> dict[str, list[Document]]:
+    """Give all documents of a run of two sources, one with a gap, and one that goes on, once they are settled."""
+    database = store.connect(running_stack.endpoints().mongodb_uri).client[f"test_{uuid.uuid4().hex[:12]}"]
     made = Line(database, spark)
     made.consume(run_events("run", samples=SAMPLES))
     made.consume(run_events("run", source_id="second", samples=SAMPLES, seed=2))
@@ -74,6 +76,18 @@ def line(database: Database[Document], spark: SparkSession) -> Line:
     made.consume(run_events("running", samples=SAMPLES, finished=False))
     settle(made)
     assert audit(database, made.now).clean
+    documents = {name: list(database[name].find()) for name in (RUN, SUMMARY, RAW)}
+    database.client.drop_database(database.name)
+    return documents
+
+
+@pytest.fixture
+def line(database: Database[Document], spark: SparkSession, settled: dict[str, list[Document]]) -> Line:
+    """Give a line that has come this far."""
+    for name, documents in settled.items():
+        database[name].insert_many(documents)
+    made = Line(database, spark)
+    settle(made)
     return made
 
 

@@ -189,8 +189,9 @@ def appended_at(
         until_s = time.monotonic() + _LOOK_S
         while len(oldest) < len(places) and time.monotonic() < until_s:
             for message in consumer.consume(_LOOKED_AT, 0.2):
-                if message.error() is None:
-                    oldest.setdefault(message.partition(), message.timestamp()[1])
+                partition = message.partition()
+                if message.error() is None and partition is not None:
+                    oldest.setdefault(partition, message.timestamp()[1])
         return datetime.datetime.fromtimestamp(min(oldest.values()) / 1000, datetime.UTC) if oldest else None
     except KafkaException as error:
         raise BrokerUnavailableError(

@@ -227,12 +227,12 @@ class _Mender:
 
     def _restate(self, run_id: str, windows: Iterable[str], stated: Iterable[str]) -> None:
         """Mark a window, so that settling states anew how the summary differs from its windows."""
-        self.mended += [f"run {run_id}: {words}: to be settled" for words in stated]
         key = min(windows, default=None)
         start_us = _start_us(key) if key is not None else None
         if key is None or start_us is None or self._marks.count_documents({"_id": key}):
             return
         self._mark(run_id, {key: start_us}, late=False)
+        self.mended += [f"run {run_id}: {words}: to be settled" for words in stated]
 
     def _mark(self, run_id: str, starts_us: Mapping[str, int], *, late: bool) -> None:
         same = {"run_id": run_id, "mark": uuid.uuid4().hex, "due_at": self._now()} | ({"late": True} if late else {})

@@ -48,7 +48,8 @@ class Report:
         now = (self._clock_s(), figures.messages_read, ledger["rows_booked"] if ledger else 0)
         before, self._before = self._before or now, now
         elapsed_s = max(now[0] - before[0], 1e-9)
-        errors = [{"part": part, "problem": words, "at": at} for part, (at, words) in self._vitals.errors.items()]
+        errors = [(at, {"part": part, "problem": words, "at": at}) for part, (at, words) in self._vitals.errors.items()]
+        _, last_error = max(errors, key=lambda error: error[0], default=(None, None))
         return {
             "at": datetime.datetime.now(datetime.UTC),
             "messages_per_s": (now[1] - before[1]) / elapsed_s,
@@ -66,5 +67,5 @@ class Report:
             "runs_closed": figures.runs_closed,
             "batch_ms": dict(figures.batch_ms),
             "problems": {part: words for part, words in self._vitals.problems().items() if words},
-            "last_error": max(errors, key=lambda error: error["at"], default=None),
+            "last_error": last_error,
         }
