@@ -12,11 +12,13 @@ from pymongo.database import Database
 from pyspark.sql import SparkSession
 
 from tests.events import START, run_events, sample
-from tests.integration.store_line import DELAY, QUIET, Line
-from wattline_common import store
+from tests.integration.store_line import DELAY, QUIET, Line, acceptance
+from wattline_common import kafka, store
 from wattline_common.store import Document
+from wattline_stack import Endpoints
 from wattline_streaming import retention
 from wattline_streaming.audit import audit
+from wattline_streaming.replay import Replay
 from wattline_streaming.retention import AFTER_RETENTION, Deleted, Retainer
 from wattline_streaming.settle import Settler
 
@@ -153,6 +155,19 @@ def test_what_is_new_comes_too_late_and_is_kept_aside(line: Line) -> None:
     found = audit(line.database)
     assert found.clean, found.as_text()
     assert {run.run_id: run.missing_events for run in found.runs} == {"gap": 3, "run": 0}
+
+
+def test_replay_rejected_knows_what_comes_too_late(line: Line, stack: Endpoints) -> None:
+    """What would be rejected again stays where it is, however often it is tried."""
+    later(line)
+    line.consume([sample(run_id="run", seq=500, timestamp=START)], offset=900)
+    (before,) = line.database[store.REJECTED_EVENTS].find()
+    later_s = datetime.timedelta(seconds=1)
+    producer = kafka.producer(stack.kafka_bootstrap_servers)
+    replay = Replay(line.database, producer, acceptance(), now=lambda: line.now + later_s)
+    assert [report.refused for report in replay.run([], dry_run=False)] == [{AFTER_RETENTION: 1}]
+    assert replay.report.replayed.total() == 0
+    assert list(line.database[store.REJECTED_EVENTS].find()) == [before]
 
 
 @pytest.mark.parametrize(("steps", "at_once", "left"), [(1, 5, EVENTS), (2, 5, EVENTS - 10), (3, 5, 2), (2, 11, 0)])

@@ -217,7 +217,7 @@ class _Mender:
             for settled in (False, True)
         )
         stated = [words for words in said if words not in left]
-        if stated:
+        if stated and not left:  # else the statement would make a truth of the damage
             self._restate(run.run_id, run.windows, stated)
         self.not_mended += [
             f"run {run.run_id}: {words}; its raw events are deleted: delete its document in "
