@@ -155,7 +155,7 @@ def _audit(database: Database[Document], now: datetime.datetime) -> Audit:
     wrong = [
         difference
         for key, mark in sorted(marks.items())
-        for difference in mark_differences(mark, now, has_window=key in kept, has_events=key in told)
+        for difference in mark_differences(mark, now, is_needed=key in kept or key in told)
     ]
     return Audit(counts, dict(sorted(by_type.items())), len(seen.open_windows), audits, wrong)
 

@@ -83,14 +83,12 @@ def own_differences(summary: Document) -> Iterator[str]:
             yield f"the summary's {name} is {stored!r}, its sources {says} {value!r}"
 
 
-def mark_differences(
-    mark: Mapping[str, Any], now: datetime.datetime, *, has_window: bool, has_events: bool
-) -> Iterator[str]:
-    """Yield what is wrong with a mark: it can never be due, or there is nothing it could stand for."""
+def mark_differences(mark: Mapping[str, Any], now: datetime.datetime, *, is_needed: bool) -> Iterator[str]:
+    """Yield what is wrong with a mark: it can never be due, or there is neither window nor event that needs it."""
     wrong = [name for name, kind in _MARK.items() if not isinstance(mark.get(name), kind)]
     if wrong:
         yield f"the mark of window {mark['_id']} has no good {', '.join(wrong)}"
-    elif not has_window and not has_events and mark["due_at"] < now - _HOUR:
+    elif not is_needed and mark["due_at"] < now - _HOUR:
         yield f"the mark of window {mark['_id']} is an hour overdue, and there is neither a window nor an event"
 
 

@@ -142,14 +142,12 @@ class _Mender:
 
     def mend_marks(self) -> None:
         """Set marks right that could never be due, remove those that stand for nothing."""
-        for mark in list(self._marks.find()):
+        for mark in [mark for mark in self._marks.find() if any(mark_differences(mark, self._now(), is_needed=False))]:
             key, start_us = mark["_id"], _start_us(mark["_id"])
-            run_id = str(key).partition("|")[0]
-            has_window = self._windows.count_documents({"_id": key}) > 0
-            has_events = start_us is not None and self._has_events(run_id, start_us)
-            for words in mark_differences(mark, self._now(), has_window=has_window, has_events=has_events):
-                if start_us is not None and (has_window or has_events):
-                    self._mark(run_id, {key: start_us}, late=True)
+            is_needed = start_us is not None and self._is_needed(key, start_us)
+            for words in mark_differences(mark, self._now(), is_needed=is_needed):
+                if start_us is not None and is_needed:
+                    self._mark(key.partition("|")[0], {key: start_us}, late=True)
                 else:
                     self._marks.delete_one({"_id": key, "mark": mark.get("mark")})
                 self.mended.append(words)
@@ -243,9 +241,11 @@ class _Mender:
         if writes:
             self._marks.bulk_write(writes, ordered=False)
 
-    def _has_events(self, run_id: str, start_us: int) -> bool:
+    def _is_needed(self, key: str, start_us: int) -> bool:
+        """Return whether there is a window, or an event, that a mark stands for."""
         within = {"$gte": start_us, "$lt": start_us + store.WINDOW_LENGTH_S * 1_000_000}
-        return self._raw.find_one({"run_id": run_id, "timestamp_us": within}, {"_id": 1}) is not None
+        wanted = {"run_id": key.partition("|")[0], "timestamp_us": within}
+        return bool(self._windows.find_one({"_id": key}, {"_id": 1}) or self._raw.find_one(wanted, {"_id": 1}))
 
 
 def _is_replaceable(aggregate: Mapping[str, Any]) -> bool:
