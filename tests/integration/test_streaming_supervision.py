@@ -220,5 +220,6 @@ def test_an_event_that_breaks_our_code_is_kept_aside_with_its_trace(
     assert (kept["reason"], kept["offset"]) == ("internal_error", 7)
     assert "ZeroDivisionError: a fault of ours" in kept["detail"]
     assert "breaking" in kept["detail"], "the trace"
+    assert database[store.TRAINING_METRICS].count_documents({}) == len(events) - 1, "nothing of it is left behind"
     monkeypatch.undo()
     assert line.consume([events[7]], offset=500) == 1

@@ -114,10 +114,11 @@ class Books:
         """
         if not events:
             return set()
+        changes = _changes(events)  # before any write: what breaks our own code leaves nothing behind
         try:
             self._open_windows(events)  # before the events, so that a crash in between costs one needless look
             fresh = self._insert(events)
-            self._summarise(fresh)
+            self._summarise(changes if len(fresh) == len(events) else _changes(fresh))
         except PyMongoError as error:
             raise _unavailable(error) from error
         return {event.position for event in fresh}
@@ -167,15 +168,12 @@ class Books:
         stored = {found["_id"]: found["kafka"] for found in collection.find({"_id": {"$in": refused}}, {"kafka": 1})}
         return [event for event in events if event.id not in stored or _same_place(event, stored[event.id])]
 
-    def _summarise(self, events: list[RawEvent]) -> None:
+    def _summarise(self, changes: Mapping[str, UpdateOne]) -> None:
         """Raise and lower the figures of the events' sources, then write what follows for their runs."""
-        changes: dict[str, Gathered] = defaultdict(Gathered)
-        for event in events:
-            changes[event.fields["run_id"]].add(event.record_name, event.fields, event.timestamp_us)
         if not changes:
             return
         collection = self._database[store.TRAINING_RUN_SUMMARY]
-        collection.bulk_write([_gather(run_id, told) for run_id, told in changes.items()], ordered=False)
+        collection.bulk_write(list(changes.values()), ordered=False)
         found = collection.find({"_id": {"$in": list(changes)}}, {"sources": 1})
         own = [UpdateOne({"_id": run["_id"]}, {"$set": own_fields(run["_id"], run["sources"])}) for run in found]
         collection.bulk_write(own, ordered=False)
@@ -211,10 +209,16 @@ def _insert_new(collection: Any, documents: Sequence[Mapping[str, Any]]) -> list
     return []
 
 
-def _gather(run_id: str, told: Gathered) -> UpdateOne:
-    """Return the write that gathers what sources said; a new run is whole at once, as readers may see it at once."""
-    change = {"$max": told.raised, "$min": told.lowered, "$setOnInsert": own_fields(run_id, told.sources())}
-    return UpdateOne({"_id": run_id}, change, upsert=True)
+def _changes(events: Iterable[RawEvent]) -> dict[str, UpdateOne]:
+    """Return by run the write that gathers what its sources said; a new run is whole, as it may be read at once."""
+    gathered: dict[str, Gathered] = defaultdict(Gathered)
+    for event in events:
+        gathered[event.fields["run_id"]].add(event.record_name, event.fields, event.timestamp_us)
+    changes = {}
+    for run_id, told in gathered.items():
+        change = {"$max": told.raised, "$min": told.lowered, "$setOnInsert": own_fields(run_id, told.sources())}
+        changes[run_id] = UpdateOne({"_id": run_id}, change, upsert=True)
+    return changes
 
 
 def _raw_document(event: RawEvent, now: datetime.datetime) -> Document:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,8 +71,10 @@ class Ledger:
         return good, rejections
 
     def _pass_on(self, batch: pa.RecordBatch, good: dict[int, RawEvent]) -> pa.RecordBatch:
+        read = batch.column("run_id").is_valid().to_pylist()
+        filled = {index: typed_row(event.fields) for index, event in good.items() if not read[index]}
         fresh = self.books.book(list(good.values()))
-        return _typed(batch, {index: event for index, event in good.items() if event.position in fresh})
+        return _typed(batch, [index for index, event in good.items() if event.position in fresh], filled)
 
     def _take_broken(self, good: dict[int, RawEvent], messages: list[Message]) -> Iterator[Rejection]:
         """Take out the events on which our own code fails: one of them must not stop all others."""
@@ -103,22 +105,16 @@ def _messages(batch: pa.RecordBatch) -> Iterator[Message]:
         yield Message(row["key"], row["value"], headers, position)
 
 
-def _typed(batch: pa.RecordBatch, fresh: dict[int, RawEvent]) -> pa.RecordBatch:
-    """Return the typed columns of the fresh rows, filling those whose schema id was registered while running."""
-    typed = batch.select(ARROW_SCHEMA.names).take(pa.array(sorted(fresh), pa.int64()))
-    filled = typed.column("run_id").is_null()
-    unread = filled.to_pylist()
-    if not any(unread):
-        none = {
-            name: pa.nulls(len(filled), BOOKED_SCHEMA.field(name).type) for name in (REJECTED_REASON, REJECTED_ROWS)
-        }
-        columns = [*typed.columns, filled, *none.values()]
-        return pa.RecordBatch.from_arrays(columns, schema=BOOKED_SCHEMA)
+def _typed(batch: pa.RecordBatch, fresh: list[int], filled: Mapping[int, dict[str, Any]]) -> pa.RecordBatch:
+    """Return the typed columns of the fresh rows; ``filled`` has those whose schema id was registered while running."""
+    typed = batch.select(ARROW_SCHEMA.names).take(pa.array(fresh, pa.int64()))
+    is_filled = pa.array([index in filled for index in fresh], pa.bool_())
+    if not filled:
+        none = {name: pa.nulls(len(fresh), BOOKED_SCHEMA.field(name).type) for name in (REJECTED_REASON, REJECTED_ROWS)}
+        return pa.RecordBatch.from_arrays([*typed.columns, is_filled, *none.values()], schema=BOOKED_SCHEMA)
     rows: list[dict[str, Any]] = typed.to_pylist()
-    for place, index in enumerate(sorted(fresh)):
-        if unread[place]:
-            rows[place] = typed_row(fresh[index].fields)
-        rows[place][FILLED] = unread[place]
+    for place, index in enumerate(fresh):
+        rows[place] = {**filled.get(index, rows[place]), FILLED: index in filled}
     return pa.RecordBatch.from_pylist(rows, schema=BOOKED_SCHEMA)
 
 

@@ -103,7 +103,8 @@ class _Run:
 
     def _expected(self) -> int:
         by_raw = sum(max(source.seq_max + 1, _emitted(source.finished)) for source in self.count.sources.values())
-        return max(by_raw, (self.summary or {}).get("events_expected", 0))
+        told: int = (self.summary or {}).get("events_expected", 0)
+        return max(by_raw, told)
 
 
 def _emitted(finished: Mapping[str, Any] | None) -> int:
