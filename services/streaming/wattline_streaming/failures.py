@@ -53,6 +53,6 @@ def cause(problem: str) -> str:
     ours = [line for line in lines if any(names(line, kind) for kind in _OURS)]
     if ours:
         return ours[-1]
-    traces = [number for number, line in enumerate(lines) if line.startswith("Traceback")]
+    traces = [number for number, line in enumerate(lines) if "Traceback (most recent call last)" in line]
     ends = (line for line in lines[traces[-1] + 1 :] if line and not line.startswith(" ")) if traces else iter(())
     return next(ends, problem)
