@@ -36,6 +36,8 @@ from wattline_streaming.settle import Settler
 from wattline_streaming.upkeep import Upkeep
 from wattline_streaming.vitals import QUERY, Vitals
 
+pytestmark = pytest.mark.timeout(600)  # a query is started up to six times, with back-off between
+
 
 class Sink:
     """Takes windows, after it has failed as often as it is told to, and while it may go on."""
