@@ -422,6 +422,23 @@ class TestFind:
         assert things.delete_one({"_id": "w", "mark": "seen"}).deleted_count == 0
         assert things.delete_one({"_id": "w", "mark": "new"}).deleted_count == 1
 
+    def test_a_sub_document_as_a_condition(self, things: Collection[Document]) -> None:
+        """A write that names a sub-document as it was read finds it only as long as nothing in it has changed."""
+        sources = {"a": {"seq_max": Int64(3), "energy_kwh": 0.1, "methods": {"X": 1}, "facts": [None, {"k": "v"}]}}
+        things.insert_one({"_id": "s", "sources": sources})
+        read = _one(things, "s")["sources"]
+        assert things.update_one({"_id": "s", "sources": read}, {"$set": {"n": 1}}).matched_count == 1
+        things.update_one({"_id": "s"}, {"$max": {"sources.a.seq_max": 4}})
+        assert things.update_one({"_id": "s", "sources": read}, {"$set": {"n": 2}}).matched_count == 0
+        assert _one(things, "s")["n"] == 1
+
+    def test_null_finds_what_is_not_there_and_a_false_is_there(self, things: Collection[Document]) -> None:
+        """A page of those without a flag, in order of `_id`, behind the last one seen."""
+        things.insert_many({"_id": f"p{n}", "at": NOON} | ({"flag": False} if n == 2 else {}) for n in range(5))
+        page = {"flag": None, "at": {"$lte": NOON}, "_id": {"$gt": "p0"}}
+        assert [each["_id"] for each in things.find(page).sort("_id", 1).limit(2)] == ["p1", "p3"]
+        assert things.update_one({"_id": "p2", "flag": None}, {"$set": {"n": 1}}).matched_count == 0
+
 
 class TestAggregate:
     """Adding up in the store: `$match` and `$group` with sums, and dates cut to a stretch of time."""
@@ -467,6 +484,15 @@ class TestAggregate:
         group = {"$group": {"_id": "$group", "value": {"$sum": "$value"}}}
         assert {each["_id"]: each["value"] for each in things.aggregate([group])} == dict.fromkeys(range(5), 3.0)
         assert len(list(things.aggregate([group, {"$limit": 3}]))) == 3
+
+    def test_counts_and_highest_by_group(self, things: Collection[Document]) -> None:
+        """`$sum` of one counts, `$max` is the highest number or date."""
+        later = NOON + datetime.timedelta(days=1)
+        things.insert_many({"of": n % 2, "seq": Int64(n), "at": later if n == 3 else NOON} for n in range(5))
+        highest = {"events": {"$sum": 1}, "seq": {"$max": "$seq"}, "at": {"$max": "$at"}}
+        found = things.aggregate([{"$match": {"of": {"$in": [0, 1]}}}, {"$group": {"_id": "$of", **highest}}])
+        by_group = {each["_id"]: (each["events"], each["seq"], each["at"]) for each in found}
+        assert by_group == {0: (3, 4, NOON), 1: (2, 3, later)}
 
     def test_about_how_many(self, things: Collection[Document]) -> None:
         """The quick count is right on a quiet collection."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,72 +12,14 @@ from pymongo.database import Database
 from pyspark.sql import SparkSession
 
 from tests.events import START, run_events
+from tests.integration.store_line import DELAY, QUIET, Line
 from wattline_common import store
 from wattline_common.errors import IdentityMismatchError
-from wattline_common.events import Event
 from wattline_common.store import SETTLEMENT, Document
 from wattline_streaming.audit import audit
-from wattline_streaming.books import Books, KafkaPosition, Message, RawEvent, Rejection
+from wattline_streaming.books import KafkaPosition, Message, Rejection
 from wattline_streaming.identity import SchemaBook, require_same_cluster
 from wattline_streaming.settle import Settled, Settler
-from wattline_streaming.sink import update_window
-
-DELAY = datetime.timedelta(seconds=30)
-QUIET = datetime.timedelta(seconds=5)
-
-
-class ListTopic:
-    """The rejected topic as a list."""
-
-    def __init__(self) -> None:
-        self.sent: list[Rejection] = []
-
-    def send(self, rejections: Iterable[Rejection]) -> None:
-        """Keep the rejections."""
-        self.sent += rejections
-
-
-class Line:
-    """Books and settler on one database, with a clock that a test sets."""
-
-    def __init__(self, database: Database[Document], spark: SparkSession | None = None) -> None:
-        self.database = database
-        self.now = START
-        self.topic = ListTopic()
-        self.books = Books(
-            database,
-            self.topic,
-            cluster_id="cluster",
-            settle_delay=DELAY,
-            quiet=QUIET,
-            now=lambda: self.now,
-        )
-        self._offsets = itertools.count()
-        if spark is not None:
-            self.settler = Settler(database, spark, self.write)
-
-    def write(self, rows: list[Document], settlements: Mapping[str, int]) -> None:
-        """Store folded rows as the sink does, without a broker."""
-        self.database[store.AGGREGATED_METRICS].bulk_write([update_window(row, settlements) for row in rows])
-
-    def deliver(self, events: Iterable[Event], *, offset: int | None = None) -> int:
-        """Book events at the next offsets, or from the given one on; return how many were fresh."""
-        offsets = self._offsets if offset is None else itertools.count(offset)
-        return len(self.books.book([raw(event, KafkaPosition(0, next(offsets), self.now)) for event in events]))
-
-
-def raw(event: Event, position: KafkaPosition) -> RawEvent:
-    """Return the event as the ledger hands it to the books."""
-    timestamp_us = round(event.timestamp.timestamp() * 1_000_000)
-    return RawEvent(
-        id=store.event_id(event.run_id, event.source_id, event.seq),
-        record_name=type(event).__name__,
-        schema_id=1,
-        fields=event.to_avro(),
-        timestamp_us=timestamp_us,
-        window_id=store.window_id(event.run_id, store.window_start_us(timestamp_us)),
-        position=position,
-    )
 
 
 def contents(database: Database[Document]) -> dict[str, list[Document]]:

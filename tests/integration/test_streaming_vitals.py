@@ -21,8 +21,10 @@ from wattline_common.store import Document
 from wattline_stack import Endpoints
 from wattline_streaming.figures import Figures
 from wattline_streaming.job import Job
+from wattline_streaming.retention import Retainer
 from wattline_streaming.settings import StreamingSettings
 from wattline_streaming.settle import Settler
+from wattline_streaming.upkeep import Upkeep
 from wattline_streaming.vitals import QUERY, Vitals
 
 STALL_S = 4.0
@@ -59,16 +61,16 @@ def test_a_hanging_batch_is_told_after_its_time_and_forgotten_once_it_goes_on(
     kafka.ensure_topics(addresses.kafka_bootstrap_servers)
     list(registry.register())
     produce(addresses, registry)
-    sink, stop, vitals = HangingSink(), threading.Event(), Vitals(STALL_S)
+    sink, stop, vitals, figures = HangingSink(), threading.Event(), Vitals(STALL_S), Figures()
     job = Job(
         StreamingSettings(endpoints=addresses, checkpoint_dir=tmp_path, settle_interval_s=0.5),
         spark=spark,
         cluster_id=kafka.cluster_id(addresses.kafka_bootstrap_servers),
         writers=lambda: registry.ids(kafka.TRAINING_EVENTS),
         sink=sink,
-        settler=Settler(database, spark, sink),
+        upkeep=Upkeep(Settler(database, spark, sink), Retainer(database, age=None), figures, vitals),
         health=database[store.PIPELINE_HEALTH],
-        figures=Figures(),
+        figures=figures,
         vitals=vitals,
     )
     running = threading.Thread(target=job.run, args=(stop,))

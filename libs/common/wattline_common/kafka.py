@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -37,6 +38,7 @@ __all__ = [
     "TRAINING_EVENTS",
     "TRAINING_EVENTS_REJECTED",
     "Topic",
+    "appended_at",
     "cluster_id",
     "ensure_topics",
     "offsets",
@@ -50,6 +52,8 @@ TRAINING_AGGREGATES = "training.aggregates"
 TRAINING_EVENTS_REJECTED = "training.events.rejected"
 
 _TIMEOUT_S = 20.0
+_LOOK_S = 5.0
+_LOOKED_AT = 100  # messages at once; the first of each partition is wanted
 # librdkafka writes each failed connection to standard error, 20 a second; exceptions and callbacks say it once.
 _QUIET = {"log_level": 2}
 _NOT_ALLOWED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
@@ -161,6 +165,40 @@ def offsets(bootstrap_servers: str, topic: str, security: KafkaSecurity = PLAINT
         first = _listed(admin, topic, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # untyped there
         after = _listed(admin, topic, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # likewise
     return {number: (first[number], after[number]) for number in partitions}
+
+
+def appended_at(
+    bootstrap_servers: str, topic: str, security: KafkaSecurity, places: Mapping[int, int]
+) -> datetime.datetime | None:
+    """Return when the oldest of the messages at these offsets (by partition) was appended; none if none comes soon."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            **security.librdkafka(),
+            "group.id": "wattline-lag",  # asked for by the client only: nobody joins a group
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "queued.min.messages": 1,  # it needs few of them
+            "fetch.message.max.bytes": 65_536,
+            **_QUIET,
+        }
+    )
+    try:
+        consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in places.items()])
+        oldest: dict[int, int] = {}
+        until_s = time.monotonic() + _LOOK_S
+        while len(oldest) < len(places) and time.monotonic() < until_s:
+            for message in consumer.consume(_LOOKED_AT, 0.2):
+                partition = message.partition()
+                if message.error() is None and partition is not None:
+                    oldest.setdefault(partition, message.timestamp()[1])
+        return datetime.datetime.fromtimestamp(min(oldest.values()) / 1000, datetime.UTC) if oldest else None
+    except KafkaException as error:
+        raise BrokerUnavailableError(
+            f"cannot read {topic} at KAFKA_BOOTSTRAP_SERVERS={bootstrap_servers}: {error}"
+        ) from error
+    finally:
+        consumer.close()
 
 
 def _listed(admin: AdminClient, topic: str, partitions: Iterable[int], spec: OffsetSpec) -> dict[int, int]:

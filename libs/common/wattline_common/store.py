@@ -23,6 +23,7 @@ from wattline_common.settings import Endpoints
 __all__ = [
     "AGGREGATED_METRICS",
     "AGGREGATED_ROLLUPS",
+    "AUDIT",
     "DATABASE",
     "DAY_S",
     "DIRTY_WINDOWS",
@@ -38,15 +39,19 @@ __all__ = [
     "TRAINING_RUN_SUMMARY",
     "WINDOW_LENGTH_S",
     "Aggregate",
+    "AuditHealth",
     "DirtyWindow",
     "Document",
     "LedgerRows",
     "RegistryHealth",
     "RejectedEvent",
+    "RetainedSource",
+    "Retention",
     "Rollup",
     "RollupAggregate",
     "RunSummary",
     "SourceSummary",
+    "StreamFigures",
     "StreamingHealth",
     "WindowDocument",
     "as_map",
@@ -71,6 +76,7 @@ DIRTY_WINDOWS = "dirty_windows"
 SCHEMAS = "schemas"
 PIPELINE_HEALTH = "pipeline_health"
 STREAMING = "streaming"  # the stream's document there
+AUDIT = "audit"  # the last audit's
 
 WINDOW_LENGTH_S = 60
 SETTLEMENT = 2**40  # a window's revision = settlement * SETTLEMENT + events
@@ -90,7 +96,11 @@ _INDEXES: Mapping[str, Sequence[IndexModel]] = {
         IndexModel([("run_id", ASCENDING), ("timestamp_us", ASCENDING)]),
         IndexModel([("timestamp_us", ASCENDING)]),
     ],
-    TRAINING_RUN_SUMMARY: [IndexModel([("last_event_at", ASCENDING)]), IndexModel([("user_id", ASCENDING)])],
+    TRAINING_RUN_SUMMARY: [
+        IndexModel([("last_event_at", ASCENDING)]),
+        IndexModel([("user_id", ASCENDING)]),
+        IndexModel([("raw_complete", ASCENDING), ("finished_at", ASCENDING)]),
+    ],
     AGGREGATED_METRICS: [
         IndexModel([("run_id", ASCENDING), ("window_start", ASCENDING)]),
         IndexModel([("window_start", ASCENDING)]),
@@ -129,8 +139,28 @@ class SourceSummary(TypedDict, total=False):
     finished: Document  # facts of RunFinished: status, duration_s, source_energy_kwh, events_emitted, ...
 
 
+class RetainedSource(TypedDict):
+    """Which numbers of a source had been accepted when its raw events went: 0 to seq_max but the missing ones."""
+
+    seq_max: int
+    missing: list[list[int]]  # [first, last] of each gap
+
+
+class Retention(TypedDict):
+    """What is left of raw events that are deleted: written before the first of them goes."""
+
+    events: int  # how many there were
+    sources: dict[str, RetainedSource]
+    began_at: datetime.datetime
+    deleting: bool  # until all of them are gone
+    deleted_at: NotRequired[datetime.datetime]
+
+
 class RunSummary(TypedDict):
-    """A document of training_run_summary: all but `_id` and sources is a pure function of sources."""
+    """A document of training_run_summary.
+
+    All but `_id`, sources, settled, raw_complete and retention is a pure function of sources.
+    """
 
     _id: str  # run_id
     sources: dict[str, SourceSummary]
@@ -162,6 +192,8 @@ class RunSummary(TypedDict):
     accuracy: float | None
     power_w: float | None  # sum of the sources' latest samples
     settled: NotRequired[Document]  # windows' sum when last settled: energy_kwh, difference_kwh, settled_at
+    raw_complete: NotRequired[bool]  # false once raw events are deleted; else it is not there
+    retention: NotRequired[Retention]  # there with raw_complete: false
 
 
 class Aggregate(TypedDict, total=False):
@@ -298,6 +330,39 @@ class RegistryHealth(TypedDict):
     checked_at: datetime.datetime
 
 
+class AuditHealth(TypedDict):
+    """The document `audit` of pipeline_health: how the last audit ended."""
+
+    at: datetime.datetime
+    clean: bool
+    runs: int
+    differences: int  # after what was mended
+    pending: int  # differences that settling is still to mend
+    repaired: int  # what `audit --repair` has mended
+
+
+class StreamFigures(TypedDict):
+    """How the stream does, by its own last report; sums count since its start."""
+
+    at: datetime.datetime
+    messages_per_s: float  # since the report before
+    events_per_s: float  # likewise, of those booked
+    lag_messages: int | None
+    lag_s: float | None  # how long the oldest of them has been in Kafka
+    watermark: datetime.datetime | None
+    newest_event_at: datetime.datetime | None
+    late_rows: int
+    windows_dirty: int | None
+    windows_settled: int
+    windows_late: int
+    windows_folded_anew: int
+    raw_events_deleted: int
+    runs_closed: int | None  # whose raw events are deleted
+    batch_ms: dict[str, int]  # by part, as Spark names the parts
+    problems: dict[str, str]  # part -> what keeps it from its work
+    last_error: Document | None  # part, problem, at; also when it is over
+
+
 class StreamingHealth(TypedDict, total=False):
     """The document `streaming` of pipeline_health: how the stream does."""
 
@@ -310,6 +375,7 @@ class StreamingHealth(TypedDict, total=False):
     previous_batch: Document | None  # input_rows, duration_ms by part
     ledger: LedgerRows
     registry: RegistryHealth
+    figures: StreamFigures
 
 
 def connect(mongodb_uri: str, *, timeout_ms: int = 10_000) -> Database[Document]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import datetime
 import fcntl
@@ -13,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -25,82 +24,25 @@ from wattline_common.events import WindowAggregated
 from wattline_common.registry import Registry
 from wattline_common.store import Document
 from wattline_streaming.acceptance import Acceptance
-from wattline_streaming.audit import Audit, audit
+from wattline_streaming.arguments import parser
+from wattline_streaming.audit import audit, record
 from wattline_streaming.identity import SchemaBook, require_same_cluster, require_stores_cluster
+from wattline_streaming.repair import repair
 from wattline_streaming.replay import Replay
 from wattline_streaming.settings import ExecutorPod, StreamingSettings, export_for_spark, spark_defaults
 from wattline_streaming.vitals import QUERY, Vitals
 from wattline_streaming.watch import RegistryWatch
 
 if TYPE_CHECKING:  # audit needs no Spark
+    from wattline_streaming.backlog import Backlog
     from wattline_streaming.figures import Figures
 
 _LOG = logging.getLogger("wattline_streaming")
-_DESCRIPTION = """\
-Checks, stores and aggregates the events of training.events.
-
-run (the default) starts the stream: Kafka -> Spark -> MongoDB. It goes on where its checkpoint ends; SIGTERM or Ctrl-C
-stop it between batches. It needs Kafka (KAFKA_BOOTSTRAP_SERVERS), a Schema Registry (SCHEMA_REGISTRY_URL), a store
-(MONGODB_URI), Java (JAVA_HOME) and Spark's Kafka and Avro jars (WATTLINE_SPARK_JARS). WATTLINE_HTTP_PORT turns on
-/livez, /readyz and /metrics; WATTLINE_SPARK_MASTER and a spark-defaults.conf in SPARK_CONF_DIR spread it over machines.
-
-audit compares the three collections with the raw events and exits with 1 on any difference.
-
-replay-rejected re-submits rejected events that would be accepted now.
-"""
-_REPLAY_DESCRIPTION = """\
-Re-submits what was rejected once and would be accepted now: because its schema has been registered since, its time has
-come, or a newer Wattline understands it.
-
-Each message in rejected_events is judged by the same code as in the stream. What would be accepted goes back to
-training.events with its own key, value and headers and one more header, wattline.replayed, that names its old place;
-once Kafka has acknowledged it, it is removed from rejected_events. The rest stays, and is counted by reason.
-
-It needs Kafka, the Schema Registry and the store; the stream may run or not. It may be interrupted (Ctrl-C ends after
-the batch under way) and run again at any time: an event that comes twice counts once.
-"""
-_REPLAY_EPILOG = """\
-examples:
-  python -m wattline_streaming replay-rejected --dry-run
-  python -m wattline_streaming replay-rejected --reason unknown_schema_id --reason foreign_subject
-
-exit code: 0 nothing of it is refused any longer; 1 some still is; 2 a setting or a server is wrong;
-128 + signal when interrupted.
-"""
 
 
 def main() -> int:
     """Run a command; return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m wattline_streaming",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command")
-    commands.add_parser("run", help="start the stream")
-    commands.add_parser("executor", help="be a Spark executor (Spark on Kubernetes starts this in its pods)")
-    checking = commands.add_parser("audit", help="compare the collections with the raw events")
-    form = checking.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_const", const=_as_json, dest="form", help="print one JSON line")
-    form.add_argument(
-        "--counts",
-        action="store_const",
-        const=Audit.as_counts,
-        dest="form",
-        help="print the collections' counts and, per run, what was expected; a missing event fails it, too",
-    )
-    replaying = commands.add_parser(
-        "replay-rejected",
-        help="re-submit rejected events that would be accepted now",
-        description=_REPLAY_DESCRIPTION,
-        epilog=_REPLAY_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    replaying.add_argument(
-        "--reason", action="append", default=[], help="only what was rejected for this reason; may be given again"
-    )
-    replaying.add_argument("--dry-run", action="store_true", help="judge and count only, change nothing")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for chatty in ("py4j", "httpx2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -109,7 +51,7 @@ def main() -> int:
             return _executor()
         settings = StreamingSettings.from_environment()
         if arguments.command == "audit":
-            return _audit(settings, arguments.form or Audit.as_text)
+            return _audit(settings, arguments.form, repairing=arguments.repair)
         if arguments.command == "replay-rejected":
             return _replay(settings, frozenset(arguments.reason), dry_run=arguments.dry_run)
         return _run(settings)
@@ -132,9 +74,12 @@ def _run(settings: StreamingSettings) -> int:
     from wattline_streaming.endpoint import serving  # audit needs no Spark
     from wattline_streaming.figures import Figures
     from wattline_streaming.job import Job
+    from wattline_streaming.report import Report
+    from wattline_streaming.retention import Retainer
     from wattline_streaming.session import spark_session
     from wattline_streaming.settle import Settler
     from wattline_streaming.sink import WindowWriter
+    from wattline_streaming.upkeep import Upkeep
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -173,15 +118,25 @@ def _run(settings: StreamingSettings) -> int:
             cluster_id=cluster_id,
             writers=writers,
             sink=sink,
-            settler=Settler(database, spark, sink),
+            upkeep=Upkeep(
+                Settler(database, spark, sink),
+                Retainer(database, age=settings.raw_retention),
+                figures,
+                vitals,
+            ),
             health=database[store.PIPELINE_HEALTH],
             figures=figures,
             vitals=vitals,
         )
-        if settings.http_port:
-            _look_at_backlog(settings, job.checkpoint, database, figures, vitals, stop)
+        report = Report(database[store.PIPELINE_HEALTH], figures, vitals)
+        backlog = _backlog(settings, job.checkpoint, database, figures, vitals)
+        looking = (stop, settings.registry_watch_interval_s, report.step)
+        threading.Thread(target=backlog.run, args=looking, name="backlog", daemon=True).start()
         _LOG.info("streaming %s into %s", kafka.TRAINING_EVENTS, store.DATABASE)
-        job.run(stop)
+        try:
+            job.run(stop)
+        finally:
+            report.step()  # the error that ends it, too
         spark.stop()
     if watch.stopped_by is not None:
         raise watch.stopped_by
@@ -189,21 +144,21 @@ def _run(settings: StreamingSettings) -> int:
     return 0
 
 
-def _look_at_backlog(
-    settings: StreamingSettings,
-    checkpoint: Path,
-    database: Database[Document],
-    figures: Figures,
-    vitals: Vitals,
-    stop: threading.Event,
-) -> None:
+def _backlog(
+    settings: StreamingSettings, checkpoint: Path, database: Database[Document], figures: Figures, vitals: Vitals
+) -> Backlog:
     from wattline_streaming.backlog import Backlog
 
     at = settings.endpoints
-    offsets = functools.partial(kafka.offsets, at.kafka_bootstrap_servers, kafka.TRAINING_EVENTS, at.kafka_security)
-    backlog = Backlog(offsets, checkpoint, database[store.DIRTY_WINDOWS], figures, vitals)
-    looking = (stop, settings.registry_watch_interval_s)
-    threading.Thread(target=backlog.run, args=looking, name="backlog", daemon=True).start()
+    to_kafka = (at.kafka_bootstrap_servers, kafka.TRAINING_EVENTS, at.kafka_security)
+    return Backlog(
+        functools.partial(kafka.offsets, *to_kafka),
+        functools.partial(kafka.appended_at, *to_kafka),
+        checkpoint,
+        database,
+        figures,
+        vitals,
+    )
 
 
 def _watch(settings: StreamingSettings, database: Database[Document], vitals: Vitals) -> RegistryWatch:
@@ -256,10 +211,17 @@ def _only_driver(checkpoint_dir: Path) -> Iterator[None]:
         yield
 
 
-def _audit(settings: StreamingSettings, form: Callable[[Audit], str]) -> int:
-    found = audit(store.connect(settings.endpoints.mongodb_uri))
-    sys.stdout.write(form(found) + "\n")
-    complete = form is not Audit.as_counts or not any(run.missing_events for run in found.runs)
+def _audit(settings: StreamingSettings, form: str | None, *, repairing: bool) -> int:
+    database = store.connect(settings.endpoints.mongodb_uri)
+    mended = repair(database, now=_now) if repairing else None
+    found = mended.after if mended else audit(database, _now())
+    record(database, found, at=_now(), repaired=len(mended.mended) if mended else 0)
+    if form == "json":
+        sys.stdout.write(json.dumps((mended or found).as_json()) + "\n")
+    else:
+        words = [mended.as_text()] if mended else []
+        sys.stdout.write("\n".join([*words, found.as_counts() if form else found.as_text()]) + "\n")
+    complete = form != "counts" or not any(run.missing_events for run in found.runs)
     return 0 if found.clean and complete else 1
 
 
@@ -272,7 +234,7 @@ def _replay(settings: StreamingSettings, reasons: frozenset[str], *, dry_run: bo
         future_tolerance=datetime.timedelta(seconds=settings.future_tolerance_s),
     )
     producer = kafka.producer(servers, security)
-    replay = Replay(database, producer, acceptance, now=lambda: datetime.datetime.now(datetime.UTC))
+    replay = Replay(database, producer, acceptance, now=_now)
     interrupted: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda caught, _: interrupted.append(caught))
@@ -288,8 +250,8 @@ def _replay(settings: StreamingSettings, reasons: frozenset[str], *, dry_run: bo
     return 1 if replay.report.refused else 0
 
 
-def _as_json(found: Audit) -> str:
-    return json.dumps(found.as_json())
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
 
 
 if __name__ == "__main__":

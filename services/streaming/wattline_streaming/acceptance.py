@@ -12,8 +12,9 @@ from wattline_common.store import event_id, window_id, window_start_us
 from wattline_common.validate import validate
 from wattline_streaming.books import Message, RawEvent, Rejection
 
-__all__ = ["Acceptance", "refused_by_jvm"]
+__all__ = ["INTERNAL_ERROR", "Acceptance", "refused_by_jvm"]
 
+INTERNAL_ERROR = "internal_error"
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 # Reasons that lie in the schema id alone: whatever else carries it is refused, too.
@@ -56,7 +57,7 @@ class Acceptance:
             except (UnavailableError, StopError):
                 raise
             except Exception:  # noqa: BLE001  # a message that breaks our own code must not stop all others
-                yield Rejection(message, "internal_error", traceback.format_exc(limit=8))
+                yield Rejection(message, INTERNAL_ERROR, traceback.format_exc(limit=8))
 
     def _accept(self, message: Message, *, unread: bool, refused: dict[int, ContractError]) -> RawEvent:
         datum = self._datum(message, refused)

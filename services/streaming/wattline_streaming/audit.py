@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from wattline_common import store
 from wattline_common.errors import StoreUnavailableError
-from wattline_common.events import HardwareSampled, RunFinished
-from wattline_common.store import Document
+from wattline_common.store import AuditHealth, Document
 from wattline_streaming import rollups
+from wattline_streaming.differences import (
+    closed_differences,
+    mark_differences,
+    summary_differences,
+    window_differences,
+)
+from wattline_streaming.recount import RAW_FIELDS, TOTALS, RunCount
 
-__all__ = ["Audit", "RunAudit", "audit"]
+__all__ = ["Audit", "RunAudit", "audit", "record"]
 
-_RELATIVE_TOLERANCE = 1e-9
+_LOG = logging.getLogger(__name__)
+
 _MOST_TOLD = 20  # rollups; where windows differ, every hour and day with one of them does
 _COUNTED = (
     store.TRAINING_METRICS,
@@ -28,53 +36,15 @@ _COUNTED = (
     store.AGGREGATED_METRICS,
     store.REJECTED_EVENTS,
 )
-_RAW_FIELDS = dict.fromkeys(
-    (
-        "run_id",
-        "source_id",
-        "seq",
-        "event_type",
-        "timestamp_us",
-        "energy_kwh",
-        "emissions_kg",
-        "source_energy_kwh",
-        "source_emissions_kg",
-        "events_emitted",
-    ),
-    1,
-)
-
-
-@dataclass(slots=True)
-class _Source:
-    """What the raw events of one source add up to."""
-
-    events: int = 0
-    seq_max: int = -1
-    energies_kwh: list[float] = field(default_factory=list)
-    emissions_kg: list[float] = field(default_factory=list)
-    finished: Document | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether no seq is missing between 0 and the highest known."""
-        emitted = self.finished["events_emitted"] if self.finished else 0
-        return self.events == max(self.seq_max + 1, emitted)
-
-
-@dataclass(slots=True)
-class _Run:
-    """What the raw events of one run add up to."""
-
-    sources: dict[str, _Source] = field(default_factory=lambda: defaultdict(_Source))
-    windows: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # id -> energy of each event
+_WINDOW_FIELDS = {"run_id": 1} | {f"aggregate.{name}": 1 for name in ("revision", "events", "samples", *TOTALS)}
 
 
 @dataclass(frozen=True, slots=True)
 class RunAudit:
     """One run's counts and differences.
 
-    ``moving`` when events came in during the audit; ``pending`` are differences that settling is still to mend.
+    ``moving`` when events came in during the audit; ``pending`` are differences that settling is still to mend. Without
+    ``raw_complete`` its raw events are deleted, and the figures are those of its windows.
     """
 
     run_id: str
@@ -86,6 +56,7 @@ class RunAudit:
     emissions_kg: float
     missing_events: int
     moving: bool
+    raw_complete: bool
     differences: list[str]
     pending: list[str]
 
@@ -98,12 +69,19 @@ class Audit:
     events_by_type: dict[str, int]
     open_windows: int
     runs: list[RunAudit]
-    rollup_differences: list[str]
+    marks: list[str]  # what is wrong with marks of open windows
+    rollups: list[str]  # what differs in hours and days
 
     @property
     def clean(self) -> bool:
-        """Whether no run and no rollup has a difference."""
-        return not self.rollup_differences and not any(run.differences for run in self.runs)
+        """Whether nothing differs."""
+        return not self.differences
+
+    @property
+    def differences(self) -> list[str]:
+        """All differences but the pending ones."""
+        of_runs = [f"run {run.run_id}: {difference}" for run in self.runs for difference in run.differences]
+        return [*of_runs, *self.marks, *self.rollups]
 
     def as_json(self) -> Document:
         """Return it as plain data."""
@@ -126,7 +104,7 @@ class Audit:
         lines = [f"{name}: {count}" for name, count in self.counts.items()]
         lines.append(f"windows still open: {self.open_windows}")
         for run in self.runs:
-            moving = ", moving" if run.moving else ""
+            moving = ", moving" if run.moving else "" if run.raw_complete else ", raw events deleted"
             gap = f", {run.missing_events} events missing" if run.missing_events else ""
             lines.append(
                 f"{run.run_id} ({run.status}{moving}{gap}): {run.events} events, {run.samples} samples, "
@@ -134,142 +112,145 @@ class Audit:
             )
             lines += [f"  DIFFERS: {difference}" for difference in run.differences]
             lines += [f"  not settled yet: {difference}" for difference in run.pending]
+        lines += [f"DIFFERS: {difference}" for difference in self.marks]
         lines += self._rollups_told()
         return "\n".join([*lines, "OK" if self.clean else "NOT OK"])
 
     def _rollups_told(self) -> list[str]:
-        told = [f"DIFFERS: {difference}" for difference in self.rollup_differences[:_MOST_TOLD]]
-        more = len(self.rollup_differences) - len(told)
+        told = [f"DIFFERS: {difference}" for difference in self.rollups[:_MOST_TOLD]]
+        more = len(self.rollups) - len(told)
         return [*told, f"DIFFERS: {more} more rollups"] if more else told
 
 
-def audit(database: Database[Document]) -> Audit:
+def audit(database: Database[Document], now: datetime.datetime | None = None) -> Audit:
     """Recount everything from the raw events; raise `StoreUnavailableError`.
 
     What differs in a window that still waits to be settled is pending. A run that moves meanwhile has its windows
-    compared, not its totals.
+    compared, not its totals. A run whose raw events are deleted is taken by its summary and windows.
     """
     try:
-        open_windows = {mark["_id"] for mark in database[store.DIRTY_WINDOWS].find({}, {"_id": 1})}
-        runs, by_type = _recount(database)
-        summaries = {run["_id"]: run for run in database[store.TRAINING_RUN_SUMMARY].find()}
-        windows = _windows_by_run(database)
-        open_windows |= {mark["_id"] for mark in database[store.DIRTY_WINDOWS].find({}, {"_id": 1})}
-        audits = [
-            _audit_run(run_id, runs.get(run_id, _Run()), summaries.get(run_id), windows.get(run_id, {}), open_windows)
-            for run_id in sorted(runs.keys() | summaries.keys() | windows.keys())
-        ]
-        differing_rollups = list(rollups.differences(database))
-        counts = {name: database[name].count_documents({}) for name in _COUNTED}
+        return _audit(database, now or datetime.datetime.now(datetime.UTC))
     except PyMongoError as error:
         raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error
-    return Audit(counts, dict(sorted(by_type.items())), len(open_windows), audits, differing_rollups)
 
 
-def _recount(database: Database[Document]) -> tuple[dict[str, _Run], dict[str, int]]:
-    runs: dict[str, _Run] = defaultdict(_Run)
+def record(database: Database[Document], found: Audit, *, at: datetime.datetime, repaired: int) -> None:
+    """Keep in pipeline_health how an audit ended; that it cannot be kept does not change how it ended."""
+    told: AuditHealth = {
+        "at": at,
+        "clean": found.clean,
+        "runs": len(found.runs),
+        "differences": len(found.differences),
+        "pending": sum(len(run.pending) for run in found.runs),
+        "repaired": repaired,
+    }
+    try:
+        database[store.PIPELINE_HEALTH].update_one({"_id": store.AUDIT}, {"$set": told}, upsert=True)
+    except PyMongoError as error:
+        _LOG.warning("how the audit ended is not in the store: %s", error)
+
+
+def _audit(database: Database[Document], now: datetime.datetime) -> Audit:
+    marks = {mark["_id"]: mark for mark in database[store.DIRTY_WINDOWS].find()}
+    runs, by_type = _recount(database)
+    summaries = {run["_id"]: {"sources": {}, **run} for run in database[store.TRAINING_RUN_SUMMARY].find()}
+    windows = _windows_by_run(database)
+    seen = _Seen(database, marks.keys() | {mark["_id"] for mark in database[store.DIRTY_WINDOWS].find({}, {"_id": 1})})
+    audits = [
+        seen.run(run_id, runs.get(run_id, RunCount()), summaries.get(run_id), windows.get(run_id, {}))
+        for run_id in sorted(runs.keys() | summaries.keys() | windows.keys())
+    ]
+    differing = list(rollups.differences(database))
+    counts = {name: database[name].count_documents({}) for name in _COUNTED}
+    kept = {key for of_run in windows.values() for key in of_run}
+    told = {key for run in runs.values() for key in run.windows}
+    wrong = [
+        difference
+        for key, mark in sorted(marks.items())
+        for difference in mark_differences(mark, now, is_needed=key in kept or key in told)
+    ]
+    return Audit(counts, dict(sorted(by_type.items())), len(seen.open_windows), audits, wrong, differing)
+
+
+def _recount(database: Database[Document]) -> tuple[dict[str, RunCount], dict[str, int]]:
+    runs: dict[str, RunCount] = defaultdict(RunCount)
     by_type: dict[str, int] = defaultdict(int)
-    for event in database[store.TRAINING_METRICS].find({}, _RAW_FIELDS):
+    for event in database[store.TRAINING_METRICS].find({}, RAW_FIELDS):
         by_type[event["event_type"]] += 1
-        run = runs[event["run_id"]]
-        source = run.sources[event["source_id"]]
-        source.events += 1
-        source.seq_max = max(source.seq_max, event["seq"])
-        sampled = event["event_type"] == HardwareSampled.__name__
-        if sampled:
-            source.energies_kwh.append(event["energy_kwh"])
-            source.emissions_kg.append(event["emissions_kg"])
-        elif event["event_type"] == RunFinished.__name__:
-            source.finished = event
-        window = store.window_id(event["run_id"], store.window_start_us(event["timestamp_us"]))
-        run.windows[window].append(event["energy_kwh"] if sampled else 0.0)
+        runs[event["run_id"]].add(event)
     return runs, by_type
 
 
 def _windows_by_run(database: Database[Document]) -> dict[str, dict[str, Document]]:
     windows: dict[str, dict[str, Document]] = defaultdict(dict)
-    for window in database[store.AGGREGATED_METRICS].find(
-        {}, {"run_id": 1, "aggregate.events": 1, "aggregate.energy_kwh": 1}
-    ):
-        windows[window["run_id"]][window["_id"]] = window["aggregate"]
+    for window in database[store.AGGREGATED_METRICS].find({}, _WINDOW_FIELDS):
+        windows[str(window.get("run_id"))][window["_id"]] = window.get("aggregate", {})
     return windows
 
 
-def _audit_run(
-    run_id: str, run: _Run, summary: Document | None, windows: Mapping[str, Document], open_windows: set[str]
-) -> RunAudit:
-    moving = summary is not None and any(
-        summary["sources"].get(source_id, {}).get("seq_max", -1) > source.seq_max
-        for source_id, source in run.sources.items()
-    )
-    differences = list(_window_differences(run, windows, keep=lambda key: key not in open_windows))
-    pending = list(_window_differences(run, windows, keep=lambda key: key in open_windows))
-    if not moving:
-        settled = open_windows.isdisjoint(run.windows)
-        differences += _summary_differences(run, summary, settled=settled)
-    sources = run.sources.values()
-    events = sum(source.events for source in sources)
-    return RunAudit(
-        run_id=run_id,
-        status=summary["status"] if summary else "no summary",
-        events=events,
-        samples=sum(len(source.energies_kwh) for source in sources),
-        windows=len(windows),
-        energy_kwh=math.fsum(energy for source in sources for energy in source.energies_kwh),
-        emissions_kg=math.fsum(kg for source in sources for kg in source.emissions_kg),
-        missing_events=0 if moving or summary is None else summary["events_expected"] - events,
-        moving=moving,
-        differences=differences,
-        pending=pending,
-    )
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the comparison of a run needs to know beside the run's own documents."""
+
+    database: Database[Document]
+    open_windows: set[str]
+
+    def run(self, run_id: str, run: RunCount, summary: Document | None, windows: Mapping[str, Document]) -> RunAudit:
+        """Compare a run."""
+        closed = summary is not None and summary.get("raw_complete") is False
+        moving = summary is not None and not closed and self._is_moving(run_id, run, summary)
+        settled = self.open_windows.isdisjoint(run.windows.keys() | windows.keys())
+        differences: list[str] = []
+        pending: list[str] = []
+        if summary is not None and closed:
+            differences += closed_differences(run, summary, windows, settled=settled)
+        else:
+            for key, difference in window_differences(run, windows, keep=lambda _: True):
+                (pending if key in self.open_windows else differences).append(difference)
+            if not moving:
+                differences += self._confirmed(run_id, run, summary, settled=settled)
+        return RunAudit(
+            run_id=run_id,
+            status=summary.get("status", "unknown") if summary else "no summary",
+            windows=len(windows),
+            **_figures(run, summary, windows),
+            moving=moving,
+            raw_complete=not closed,
+            differences=differences,
+            pending=pending,
+        )
+
+    def _is_moving(self, run_id: str, run: RunCount, summary: Document) -> bool:
+        """Return whether the summary knows of events that have come to raw since it was read."""
+        ahead = [
+            store.event_id(run_id, source_id, told.get("seq_max", -1))
+            for source_id, told in summary["sources"].items()
+            if told.get("seq_max", -1) > (run.sources[source_id].seq_max if source_id in run.sources else -1)
+        ]
+        return bool(ahead and self.database[store.TRAINING_METRICS].count_documents({"_id": {"$in": ahead}}))
+
+    def _confirmed(self, run_id: str, run: RunCount, summary: Document | None, *, settled: bool) -> list[str]:
+        """Return a summary's differences, none of one that the stream was just writing."""
+        found = list(summary_differences(run, summary, settled=settled))
+        if not found:
+            return found
+        again = self.database[store.TRAINING_RUN_SUMMARY].find_one({"_id": run_id})
+        if again is not None and summary is not None and again.get("sources", {}) != summary["sources"]:
+            return []  # it moves
+        return list(summary_differences(run, again and {"sources": {}, **again}, settled=settled))
 
 
-def _window_differences(run: _Run, windows: Mapping[str, Document], keep: Callable[[str], bool]) -> Iterator[str]:
-    for key in filter(keep, sorted(run.windows.keys() | windows.keys())):
-        energies, aggregate = run.windows.get(key, []), windows.get(key)
-        if aggregate is None:
-            yield f"window {key} is missing; raw has {len(energies)} events"
-        elif aggregate["events"] != len(energies) or not _close(aggregate["energy_kwh"], math.fsum(energies)):
-            yield (
-                f"window {key} has {aggregate['events']} events and {aggregate['energy_kwh']!r} kWh, "
-                f"raw {len(energies)} and {math.fsum(energies)!r}"
-            )
+def _figures(run: RunCount, summary: Document | None, windows: Mapping[str, Document]) -> Document:
+    """Return a run's counts and sums: of raw, or of what is left of it."""
+    if summary is not None and summary.get("raw_complete") is False:
+        events, sums = summary["retention"]["events"], {name: _sum(windows, name) for name in ("samples", *TOTALS)}
+    else:
+        events = run.events
+        samples = sum(len(source.sampled["energy_kwh"]) for source in run.sources.values())
+        sums = {"samples": samples} | {name: run.total(name) for name in TOTALS}
+    missing = summary.get("events_expected", events) - events if summary else 0
+    return {"events": events, "missing_events": missing, **sums}
 
 
-def _summary_differences(run: _Run, summary: Document | None, *, settled: bool) -> Iterator[str]:
-    if summary is None:
-        yield "there is no summary"
-        return
-    if set(summary["sources"]) != set(run.sources):
-        yield f"the summary knows sources {sorted(summary['sources'])}, raw {sorted(run.sources)}"
-        return
-    for source_id, source in run.sources.items():
-        yield from _source_differences(source_id, source, summary["sources"][source_id])
-    for name in ("energy_kwh", "emissions_kg"):
-        total = math.fsum(source.get(name, 0.0) for source in summary["sources"].values())
-        if not _close(summary[name], total):
-            yield f"the summary's {name} is {summary[name]!r}, its sources sum to {total!r}"
-    if settled and summary["finished_at"] is not None:
-        raw_kwh = math.fsum(energy for source in run.sources.values() for energy in source.energies_kwh)
-        stated, found = summary.get("settled", {}).get("difference_kwh"), summary["energy_kwh"] - raw_kwh
-        if stated is None or not math.isclose(stated, found, rel_tol=1e-6, abs_tol=1e-12):
-            yield f"the summary states a difference of {stated!r} kWh to its windows, raw says {found!r}"
-
-
-def _source_differences(source_id: str, source: _Source, stored: Document) -> Iterator[str]:
-    if stored["seq_max"] != source.seq_max:
-        yield f"source {source_id}: the summary's highest seq is {stored['seq_max']}, raw has {source.seq_max}"
-    if not source.complete:
-        return  # with events missing the source's own word stands, and the summary states the difference
-    sums = {"energy_kwh": math.fsum(source.energies_kwh), "emissions_kg": math.fsum(source.emissions_kg)}
-    for name, total in sums.items():
-        said: dict[str, Any] = {"the summary": stored.get(name, 0.0)}
-        if source.finished:
-            said["its last event"] = source.finished[f"source_{name}"]
-        for who, value in said.items():
-            if not _close(value, total):
-                yield f"source {source_id}: {who} says {name}={value!r}, its samples sum to {total!r}"
-
-
-def _close(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=_RELATIVE_TOLERANCE, abs_tol=1e-15)
+def _sum(windows: Mapping[str, Document], name: str) -> float:
+    return math.fsum(aggregate.get(name, 0) for aggregate in windows.values())

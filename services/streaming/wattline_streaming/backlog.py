@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import cast
 
-from pymongo.collection import Collection
+from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
+from wattline_common import store
 from wattline_common.errors import UnavailableError
 from wattline_common.kafka import TRAINING_EVENTS
-from wattline_common.store import Document
+from wattline_common.store import AuditHealth, Document
 from wattline_streaming.figures import Figures
 from wattline_streaming.vitals import BACKLOG, Vitals
 
-__all__ = ["Backlog", "committed_offsets", "lag_messages"]
+__all__ = ["Backlog", "batch_under_way", "committed_offsets", "unread"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,30 +31,35 @@ class Backlog:
     def __init__(
         self,
         offsets: Callable[[], Mapping[int, tuple[int, int]]],
+        appended_at: Callable[[Mapping[int, int]], datetime.datetime | None],
         checkpoint: Path,
-        dirty_windows: Collection[Document],
+        database: Database[Document],
         figures: Figures,
         vitals: Vitals,
     ) -> None:
         self._offsets = offsets
+        self._appended_at = appended_at
         self._checkpoint = checkpoint
-        self._dirty_windows = dirty_windows
+        self._database = database
         self._figures = figures
         self._vitals = vitals
 
-    def run(self, stop: threading.Event, interval_s: float) -> None:
-        """Look until ``stop`` is set."""
+    def run(self, stop: threading.Event, interval_s: float, report: Callable[[], None]) -> None:
+        """Look until ``stop`` is set, and report each time."""
         while not stop.wait(interval_s):
             try:
                 self.step()
+                report()
             except Exception:  # noqa: BLE001  # a look that breaks must not end the looking
                 _LOG.exception("the backlog is not known; the next look tries again")
 
     def step(self) -> None:
         """Look once."""
         try:
-            self._figures.lag_messages = lag_messages(self._offsets(), committed_offsets(self._checkpoint))
-            self._figures.dirty_windows = self._dirty_windows.estimated_document_count()
+            left = unread(self._offsets(), committed_offsets(self._checkpoint))
+            self._figures.lag_messages = sum(after - first for first, after in left.values())
+            self._figures.lag_s = self._lag_s({partition: first for partition, (first, _) in left.items()})
+            self._look_at_store()
         except UnavailableError as error:
             self._vitals.note(BACKLOG, str(error))
         except PyMongoError as error:
@@ -59,16 +67,47 @@ class Backlog:
         else:
             self._vitals.note(BACKLOG, None)
 
+    def _lag_s(self, first: Mapping[int, int]) -> float:
+        """Return for how long the oldest message that is left has been in Kafka; ``first`` is where it may be."""
+        at = self._appended_at(first) if first else None
+        return max(0.0, (datetime.datetime.now(datetime.UTC) - at).total_seconds()) if at else 0.0
 
-def lag_messages(offsets: Mapping[int, tuple[int, int]], done: Mapping[int, int]) -> int:
-    """Return how many messages are kept beyond what is done; ``offsets`` has first and next of each partition."""
-    return sum(max(0, after - max(first, done.get(partition, 0))) for partition, (first, after) in offsets.items())
+    def _look_at_store(self) -> None:
+        self._figures.dirty_windows = self._database[store.DIRTY_WINDOWS].estimated_document_count()
+        self._figures.runs_closed = self._database[store.TRAINING_RUN_SUMMARY].count_documents({"raw_complete": False})
+        audit = self._database[store.PIPELINE_HEALTH].find_one({"_id": store.AUDIT})
+        self._figures.audit = cast("AuditHealth | None", audit)
+
+
+def unread(offsets: Mapping[int, tuple[int, int]], done: Mapping[int, int]) -> dict[int, tuple[int, int]]:
+    """Return partition -> offsets of the first and of the next message beyond what is done, where there are any.
+
+    ``offsets`` has them of all that Kafka keeps.
+    """
+    left = {partition: (max(first, done.get(partition, 0)), after) for partition, (first, after) in offsets.items()}
+    return {partition: (first, after) for partition, (first, after) in left.items() if first < after}
+
+
+def batch_under_way(checkpoint: Path) -> str:
+    """Return number and offsets of the batch that Spark has planned and not committed, for a person."""
+    planned = _numbers(checkpoint, "offsets")
+    if not planned or planned[-1] in _numbers(checkpoint, "commits"):
+        return f"none is planned in {checkpoint}/offsets"
+    done, end = committed_offsets(checkpoint), _offsets_of(checkpoint, planned[-1])
+    places = [f"{partition}:{done.get(partition, 0)}-{after}" for partition, after in sorted(end.items())]
+    return f"batch {planned[-1]}, {TRAINING_EVENTS} partition:offsets {' '.join(places)} (in {checkpoint}/offsets)"
 
 
 def committed_offsets(checkpoint: Path) -> dict[int, int]:
     """Return partition -> next offset of the last batch that Spark has committed; nothing before the first."""
-    batches = [int(path.name) for path in checkpoint.glob("commits/*") if path.name.isdecimal()]
-    if not batches:
-        return {}
-    *_, offsets = (checkpoint / "offsets" / str(max(batches))).read_text(encoding="utf-8").splitlines()
+    batches = _numbers(checkpoint, "commits")
+    return _offsets_of(checkpoint, batches[-1]) if batches else {}
+
+
+def _numbers(checkpoint: Path, log: str) -> list[int]:
+    return sorted(int(path.name) for path in checkpoint.glob(f"{log}/*") if path.name.isdecimal())
+
+
+def _offsets_of(checkpoint: Path, batch: int) -> dict[int, int]:
+    *_, offsets = (checkpoint / "offsets" / str(batch)).read_text(encoding="utf-8").splitlines()
     return {int(partition): offset for partition, offset in json.loads(offsets)[TRAINING_EVENTS].items()}

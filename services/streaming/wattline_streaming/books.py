@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import bson
 from pymongo import UpdateOne
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, PyMongoError
@@ -16,7 +18,8 @@ from wattline_common import store
 from wattline_common.errors import StoreUnavailableError
 from wattline_common.kafka import TRAINING_EVENTS
 from wattline_common.store import Document, RejectedEvent
-from wattline_streaming.summary import nested, own_fields, source_updates
+from wattline_streaming.retention import retentions
+from wattline_streaming.summary import Gathered, own_fields
 
 __all__ = ["Books", "KafkaPosition", "Message", "RawEvent", "RejectedTopic", "Rejection", "origin"]
 
@@ -96,6 +99,13 @@ class Books:
         self._quiet = quiet
         self._now = now
 
+    def retentions(self, run_ids: Collection[str]) -> dict[str, Document]:
+        """Return what is known of those of the runs that take no event any more, as their raw events are deleted."""
+        try:
+            return retentions(self._database, run_ids) if run_ids else {}
+        except PyMongoError as error:
+            raise _unavailable(error) from error
+
     def book(self, events: list[RawEvent]) -> set[KafkaPosition]:
         """Store the events and what follows from them; return the positions whose message brought its event first.
 
@@ -104,13 +114,22 @@ class Books:
         """
         if not events:
             return set()
+        changes = _changes(events)  # before any write: what breaks our own code leaves nothing behind
         try:
             self._open_windows(events)  # before the events, so that a crash in between costs one needless look
             fresh = self._insert(events)
-            self._summarise(fresh)
+            self._summarise(changes if len(fresh) == len(events) else _changes(fresh))
         except PyMongoError as error:
             raise _unavailable(error) from error
         return {event.position for event in fresh}
+
+    def rehearse(self, event: RawEvent) -> None:
+        """Make what `book` would write of an event, and write none of it; raise whatever is raised on the way."""
+        told = Gathered()
+        told.add(event.record_name, event.fields, event.timestamp_us)
+        own = own_fields(event.fields["run_id"], told.sources())
+        for document in (_raw_document(event, self._now()), told.raised, told.lowered, own):
+            bson.encode(document)
 
     def reject(self, rejections: list[Rejection]) -> None:
         """Keep rejected messages aside, in the store and on the rejected topic (there at least once)."""
@@ -149,18 +168,12 @@ class Books:
         stored = {found["_id"]: found["kafka"] for found in collection.find({"_id": {"$in": refused}}, {"kafka": 1})}
         return [event for event in events if event.id not in stored or _same_place(event, stored[event.id])]
 
-    def _summarise(self, events: list[RawEvent]) -> None:
+    def _summarise(self, changes: Mapping[str, UpdateOne]) -> None:
         """Raise and lower the figures of the events' sources, then write what follows for their runs."""
-        changes: dict[str, tuple[Document, Document]] = {}
-        for event in events:
-            raised, lowered = changes.setdefault(event.fields["run_id"], ({}, {}))
-            more_raised, more_lowered = source_updates(event.record_name, event.fields, event.timestamp_us)
-            _merge(raised, more_raised, _higher)
-            _merge(lowered, more_lowered, min)
         if not changes:
             return
         collection = self._database[store.TRAINING_RUN_SUMMARY]
-        collection.bulk_write([_gather(run_id, *change) for run_id, change in changes.items()], ordered=False)
+        collection.bulk_write(list(changes.values()), ordered=False)
         found = collection.find({"_id": {"$in": list(changes)}}, {"sources": 1})
         own = [UpdateOne({"_id": run["_id"]}, {"$set": own_fields(run["_id"], run["sources"])}) for run in found]
         collection.bulk_write(own, ordered=False)
@@ -196,10 +209,16 @@ def _insert_new(collection: Any, documents: Sequence[Mapping[str, Any]]) -> list
     return []
 
 
-def _gather(run_id: str, raised: Document, lowered: Document) -> UpdateOne:
-    """Return the write that gathers what sources said; a new run is whole at once, as readers may see it at once."""
-    at_first = own_fields(run_id, nested(raised | lowered))
-    return UpdateOne({"_id": run_id}, {"$max": raised, "$min": lowered, "$setOnInsert": at_first}, upsert=True)
+def _changes(events: Iterable[RawEvent]) -> dict[str, UpdateOne]:
+    """Return by run the write that gathers what its sources said; a new run is whole, as it may be read at once."""
+    gathered: dict[str, Gathered] = defaultdict(Gathered)
+    for event in events:
+        gathered[event.fields["run_id"]].add(event.record_name, event.fields, event.timestamp_us)
+    changes = {}
+    for run_id, told in gathered.items():
+        change = {"$max": told.raised, "$min": told.lowered, "$setOnInsert": own_fields(run_id, told.sources())}
+        changes[run_id] = UpdateOne({"_id": run_id}, change, upsert=True)
+    return changes
 
 
 def _raw_document(event: RawEvent, now: datetime.datetime) -> Document:
@@ -223,20 +242,6 @@ def _raw_document(event: RawEvent, now: datetime.datetime) -> Document:
 
 def _same_place(event: RawEvent, kafka: Document) -> bool:
     return (kafka["partition"], kafka["offset"]) == (event.position.partition, event.position.offset)
-
-
-def _merge(into: Document, more: Document, better: Callable[[Any, Any], Any]) -> None:
-    for path, value in more.items():
-        into[path] = better(into[path], value) if path in into else value
-
-
-def _higher(one: Any, other: Any) -> Any:  # noqa: ANN401  # numbers, or flat documents
-    """Return the higher value as `$max` sees it: documents compare field by field, and null is lowest."""
-    return max(one, other, key=_rank) if isinstance(one, dict) else max(one, other)
-
-
-def _rank(document: Document) -> list[tuple[bool, Any]]:
-    return [(value is not None, value) for value in document.values() if not isinstance(value, list)]
 
 
 def _unavailable(error: PyMongoError) -> StoreUnavailableError:

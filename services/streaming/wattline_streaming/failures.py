@@ -45,6 +45,14 @@ def names(problem: str, kind: type[WattlineError]) -> bool:
 
 
 def cause(problem: str) -> str:
-    """Return the line that names an error of ours, maybe deep in a trace; without one, how the text begins."""
-    ours = [line for line in problem.splitlines() if any(names(line, kind) for kind in _OURS)]
-    return ours[-1] if ours else problem
+    """Return the line that names an error of ours, maybe deep in a trace; else what a Python trace ends with.
+
+    Without either, the text stands for itself.
+    """
+    lines = problem.splitlines()
+    ours = [line for line in lines if any(names(line, kind) for kind in _OURS)]
+    if ours:
+        return ours[-1]
+    traces = [number for number, line in enumerate(lines) if "Traceback (most recent call last)" in line]
+    ends = (line for line in lines[traces[-1] + 1 :] if line and not line.startswith(" ")) if traces else iter(())
+    return next(ends, problem)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from pyspark.sql.streaming.listener import StreamingQueryProgress
 
-from wattline_common.store import LedgerRows
+from wattline_common.store import AuditHealth, LedgerRows
+from wattline_streaming.retention import Deleted
 from wattline_streaming.settle import Settled
 
 __all__ = ["Figures"]
@@ -25,6 +26,7 @@ class Figures:
     late_rows: int = 0
     windows_written: int = 0
     settled: Settled = field(default_factory=Settled)
+    raw_deleted: Deleted = field(default_factory=Deleted)
     query_failures: int = 0
     settling_failures: int = 0
     watermark: datetime.datetime | None = None
@@ -32,7 +34,10 @@ class Figures:
     last_batch_at: datetime.datetime | None = None
     last_settling_at: datetime.datetime | None = None
     lag_messages: int | None = None
+    lag_s: float | None = None  # of the oldest message that is left
     dirty_windows: int | None = None
+    runs_closed: int | None = None  # whose raw events are deleted, or are being deleted
+    audit: AuditHealth | None = None  # how the last one ended
     _last_batch_id: int = -1
 
     def note(self, progress: StreamingQueryProgress | None) -> None:

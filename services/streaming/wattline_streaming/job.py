@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
@@ -15,16 +16,18 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.listener import StreamingQueryProgress
 from pyspark.sql.streaming.query import StreamingQuery
 
-from wattline_common.errors import StopError, UnavailableError, WattlineError
+from wattline_common.errors import StopError, WattlineError
 from wattline_common.kafka import TRAINING_EVENTS
 from wattline_common.store import STREAMING, Document, StreamingHealth
 from wattline_streaming import executor, failures
+from wattline_streaming.backlog import batch_under_way
 from wattline_streaming.counts import LedgerCounts, observed
 from wattline_streaming.decode import decode
 from wattline_streaming.figures import Figures
 from wattline_streaming.settings import StreamingSettings
-from wattline_streaming.settle import Settled, Settler, WindowSink
+from wattline_streaming.settle import WindowSink
 from wattline_streaming.typed import BOOKED_DDL
+from wattline_streaming.upkeep import Upkeep
 from wattline_streaming.vitals import QUERY, SETTLING, Vitals
 from wattline_streaming.windows import fold
 
@@ -42,7 +45,7 @@ _POLL_S = 0.2
 
 
 class Job:
-    """The one streaming query with its settling."""
+    """The one streaming query with the upkeep of what it writes."""
 
     def __init__(
         self,
@@ -52,7 +55,7 @@ class Job:
         cluster_id: str,
         writers: Callable[[], Mapping[int, str]],
         sink: WindowSink,
-        settler: Settler,
+        upkeep: Upkeep,
         health: Collection[Document],
         figures: Figures,
         vitals: Vitals,
@@ -62,19 +65,19 @@ class Job:
         self._cluster_id = cluster_id
         self._writers = writers
         self._sink = sink
-        self._settler = settler
+        self._upkeep = upkeep
         self._health = health
         self._counts = LedgerCounts(health)
         self._figures = figures
         self._vitals = vitals
-        self._busy = threading.Lock()  # the ledger and the settler never run at the same time
+        self._busy = threading.Lock()  # the ledger and the upkeep never run at the same time
         self._failures = 0
         self._query: StreamingQuery | None = None
         self.checkpoint = Path(settings.checkpoint_dir, f"generation-{_GENERATION}")
 
     def run(self, stop: threading.Event) -> None:
         """Run until ``stop`` is set, then end between batches. Raises `StopError` when going on makes no sense."""
-        settling = threading.Thread(target=self._settle_when_idle, args=(stop,), name="settler", daemon=True)
+        settling = threading.Thread(target=self._keep_up_when_idle, args=(stop,), name="settler", daemon=True)
         settling.start()
         while not stop.is_set():
             try:
@@ -82,7 +85,7 @@ class Job:
                 while query.isActive and not stop.wait(_POLL_S):
                     self._look(query)
                 if stop.is_set():
-                    self._vitals.note(QUERY, "stopping")
+                    self._vitals.note(QUERY, "stopping", is_error=False)
                     self._drain(query)
                 self._note(query.lastProgress)
                 if stop.is_set():
@@ -98,8 +101,7 @@ class Job:
 
         The poll itself is no sign of life: it goes on while the query's thread hangs.
         """
-        status = query.status
-        if not status["isTriggerActive"] and status["message"].startswith(_BETWEEN_TRIGGERS):
+        if _rests(query.status):
             self._alive()
 
     def _alive(self) -> None:
@@ -139,7 +141,7 @@ class Job:
             started = _now()
             rows = windows.toArrow().to_pylist()  # the batch's one action: it runs the ledger, too
             self._sink(rows, {})
-            settled = self._settle()
+            settled = self._upkeep.settle()
             self._failures = 0
             before = self._last_progress()
             self._note(before)
@@ -156,36 +158,19 @@ class Job:
             self._figures.last_batch_at = facts["batch_at"]
         self._alive()
 
-    def _settle_when_idle(self, stop: threading.Event) -> None:
+    def _keep_up_when_idle(self, stop: threading.Event) -> None:
         while not stop.wait(self._settings.settle_interval_s):
             self._vitals.beat(SETTLING, pause_s=self._settings.settle_interval_s)
             if self._busy.acquire(blocking=False):
                 try:
-                    self._settle()
+                    self._upkeep.settle()
                     self._note(self._last_progress())
+                    if self._query is not None and _has_caught_up(self._query):
+                        self._upkeep.delete_old()
                 except Exception:  # noqa: BLE001  # Spark may be going down; settling must not end with it
                     _LOG.exception("the progress of the last batch is not known")
                 finally:
                     self._busy.release()
-
-    def _settle(self) -> Settled:
-        """Settle what is due; a failure costs a delay only, as the marks are still there for the next step."""
-        try:
-            settled = self._settler.step(_now())
-        except UnavailableError as error:
-            _LOG.warning("settling waits: %s", error)
-            problem = str(error)
-        except Exception as error:  # noqa: BLE001  # likewise, and the log has the trace
-            _LOG.exception("settling failed; the next step tries again")
-            problem = f"{type(error).__name__}: {error}"
-        else:
-            self._figures.settled += settled
-            self._figures.last_settling_at = _now()
-            self._vitals.note(SETTLING, None)
-            return settled
-        self._figures.settling_failures += 1
-        self._vitals.note(SETTLING, problem)
-        return Settled()
 
     def _note(self, progress: StreamingQueryProgress | None) -> None:
         """Add up what Spark tells of a batch, which it does once the batch is over."""
@@ -224,12 +209,28 @@ class Job:
         self._vitals.note(QUERY, failures.cause(problem))
         if not failures.is_outage(problem) and self._failures >= _MOST_FAILURES:
             raise StopError(
-                f"the same batch failed {self._failures} times; its offsets stand in "
-                f"{self.checkpoint}/offsets. Mend the cause and start again: {problem}"
+                f"the same batch failed {self._failures} times: {batch_under_way(self.checkpoint)}. Nothing of it is "
+                f"skipped: mend the cause and start again, it is repeated then. {problem}"
             )
         wait_s = min(2.0 ** (self._failures - 1), _LONGEST_WAIT_S)
         _LOG.warning("the query stopped (%d in a row), next try in %.0f s: %s", self._failures, wait_s, problem)
         stop.wait(wait_s)
+
+
+def _rests(status: Mapping[str, Any]) -> bool:
+    """Return whether the query has done what there was to do, and waits for its next trigger."""
+    return not status["isTriggerActive"] and status["message"].startswith(_BETWEEN_TRIGGERS)
+
+
+def _has_caught_up(query: StreamingQuery) -> bool:
+    """Return whether Kafka had nothing more when the query last looked; the query works on, so this may be old news."""
+    status, progress = query.status, query.lastProgress
+    if not query.isActive:
+        return False
+    if _rests(status) and not status["isDataAvailable"]:
+        return True
+    behind = [source.metrics.get("maxOffsetsBehindLatest") for source in progress.sources] if progress else [None]
+    return all(behind_latest == "0" for behind_latest in behind)
 
 
 def _durations_ms(progress: StreamingQueryProgress | None) -> Document | None:

@@ -6,15 +6,18 @@ repeated after a crash ends in the same collections.
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from wattline_streaming.acceptance import Acceptance
+from wattline_common.errors import StopError, UnavailableError
+from wattline_streaming.acceptance import INTERNAL_ERROR, Acceptance
 from wattline_streaming.books import Books, KafkaPosition, Message, RawEvent, Rejection
+from wattline_streaming.retention import AFTER_RETENTION, after_retention, is_too_late
 from wattline_streaming.typed import ARROW_SCHEMA, BOOKED_SCHEMA, FILLED, REJECTED_REASON, REJECTED_ROWS, typed_row
 
 __all__ = ["Ledger"]
@@ -37,19 +40,61 @@ class Ledger:
             yield from self._book(batch)
 
     def _book(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        messages = list(_messages(batch))
+        good, rejections = self._judge(batch, messages)
+        rejections += self._take_closed(good, messages)
+        self.books.reject(rejections)
+        try:
+            passed = self._pass_on(batch, good)
+        except (UnavailableError, StopError):
+            raise
+        except Exception:
+            broken = list(self._take_broken(good, messages))
+            if not broken:
+                raise  # it is no event's fault
+            self.books.reject(broken)
+            rejections += broken
+            passed = self._pass_on(batch, good)
+        yield passed
+        if rejections:
+            yield _told(rejections)
+
+    def _judge(self, batch: pa.RecordBatch, messages: list[Message]) -> tuple[dict[int, RawEvent], list[Rejection]]:
         good: dict[int, RawEvent] = {}
         rejections: list[Rejection] = []
         unread = frozenset(i for i, read in enumerate(batch.column("run_id").is_valid().to_pylist()) if not read)
-        for index, verdict in enumerate(self.acceptance.judge(_messages(batch), unread=unread)):
+        for index, verdict in enumerate(self.acceptance.judge(messages, unread=unread)):
             if isinstance(verdict, RawEvent):
                 good[index] = verdict
             else:
                 rejections.append(verdict)
-        self.books.reject(rejections)
+        return good, rejections
+
+    def _pass_on(self, batch: pa.RecordBatch, good: dict[int, RawEvent]) -> pa.RecordBatch:
+        read = batch.column("run_id").is_valid().to_pylist()
+        filled = {index: typed_row(event.fields) for index, event in good.items() if not read[index]}
         fresh = self.books.book(list(good.values()))
-        yield _typed(batch, {index: event for index, event in good.items() if event.position in fresh})
-        if rejections:
-            yield _told(rejections)
+        return _typed(batch, [index for index, event in good.items() if event.position in fresh], filled)
+
+    def _take_broken(self, good: dict[int, RawEvent], messages: list[Message]) -> Iterator[Rejection]:
+        """Take out the events on which our own code fails: one of them must not stop all others."""
+        for index, event in list(good.items()):
+            try:
+                self.books.rehearse(event)
+                typed_row(event.fields)
+            except Exception:  # noqa: BLE001  # whatever it is, its trace is told
+                del good[index]
+                yield Rejection(messages[index], INTERNAL_ERROR, traceback.format_exc(limit=8))
+
+    def _take_closed(self, good: dict[int, RawEvent], messages: list[Message]) -> Iterator[Rejection]:
+        """Take out what belongs to runs whose raw events are deleted: it was counted before, or comes too late."""
+        closed = self.books.retentions({event.fields["run_id"] for event in good.values()})
+        for index, event in list(good.items()) if closed else ():
+            run_id = event.fields["run_id"]
+            if run_id in closed:
+                del good[index]
+            if is_too_late(closed, event.fields):
+                yield Rejection(messages[index], AFTER_RETENTION, after_retention(closed[run_id]))
 
 
 def _messages(batch: pa.RecordBatch) -> Iterator[Message]:
@@ -60,22 +105,16 @@ def _messages(batch: pa.RecordBatch) -> Iterator[Message]:
         yield Message(row["key"], row["value"], headers, position)
 
 
-def _typed(batch: pa.RecordBatch, fresh: dict[int, RawEvent]) -> pa.RecordBatch:
-    """Return the typed columns of the fresh rows, filling those whose schema id was registered while running."""
-    typed = batch.select(ARROW_SCHEMA.names).take(pa.array(sorted(fresh), pa.int64()))
-    filled = typed.column("run_id").is_null()
-    unread = filled.to_pylist()
-    if not any(unread):
-        none = {
-            name: pa.nulls(len(filled), BOOKED_SCHEMA.field(name).type) for name in (REJECTED_REASON, REJECTED_ROWS)
-        }
-        columns = [*typed.columns, filled, *none.values()]
-        return pa.RecordBatch.from_arrays(columns, schema=BOOKED_SCHEMA)
+def _typed(batch: pa.RecordBatch, fresh: list[int], filled: Mapping[int, dict[str, Any]]) -> pa.RecordBatch:
+    """Return the typed columns of the fresh rows; ``filled`` has those whose schema id was registered while running."""
+    typed = batch.select(ARROW_SCHEMA.names).take(pa.array(fresh, pa.int64()))
+    is_filled = pa.array([index in filled for index in fresh], pa.bool_())
+    if not filled:
+        none = {name: pa.nulls(len(fresh), BOOKED_SCHEMA.field(name).type) for name in (REJECTED_REASON, REJECTED_ROWS)}
+        return pa.RecordBatch.from_arrays([*typed.columns, is_filled, *none.values()], schema=BOOKED_SCHEMA)
     rows: list[dict[str, Any]] = typed.to_pylist()
-    for place, index in enumerate(sorted(fresh)):
-        if unread[place]:
-            rows[place] = typed_row(fresh[index].fields)
-        rows[place][FILLED] = unread[place]
+    for place, index in enumerate(fresh):
+        rows[place] = {**filled.get(index, rows[place]), FILLED: index in filled}
     return pa.RecordBatch.from_pylist(rows, schema=BOOKED_SCHEMA)
 
 

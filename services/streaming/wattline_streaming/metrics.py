@@ -26,6 +26,8 @@ class StreamCollector(Collector):
         yield from self._ledger()
         yield from self._batches()
         yield from self._windows()
+        yield from self._retention()
+        yield from self._audit()
         yield from self._health()
 
     def _ledger(self) -> Iterator[Metric]:
@@ -50,6 +52,7 @@ class StreamCollector(Collector):
         yield parts
         yield _counter("late_rows", "Partial windows behind the watermark, left to settling.", figures.late_rows)
         yield from _known("lag_messages", "Messages beyond the last committed batch.", figures.lag_messages)
+        yield from _known("lag_seconds", "Age in Kafka of the oldest message beyond the last batch.", figures.lag_s)
         yield from _time("newest_event", "Newest event time seen.", figures.newest_event_at)
         yield from _time("watermark", "Watermark of the fast path.", figures.watermark)
         yield from _time("last_batch", "When a batch last succeeded.", figures.last_batch_at)
@@ -63,6 +66,21 @@ class StreamCollector(Collector):
         yield from _known("windows_dirty", "Windows with events since they were last settled.", figures.dirty_windows)
         yield from _time("last_settling", "When settling last succeeded.", figures.last_settling_at)
 
+    def _retention(self) -> Iterator[Metric]:
+        figures = self._figures
+        yield _counter("raw_events_deleted", "Raw events of old runs deleted.", figures.raw_deleted.events)
+        yield from _known("runs_closed", "Runs whose raw events are deleted.", figures.runs_closed)
+
+    def _audit(self) -> Iterator[Metric]:
+        audit = self._figures.audit
+        if audit is None:
+            return
+        yield from _time("audit", "When the last audit ended.", audit["at"])
+        yield _gauge("audit_clean", "1 when the last audit found no difference.", audit["clean"])
+        yield _gauge("audit_differences", "Differences that the last audit has left.", audit["differences"])
+        yield _gauge("audit_pending", "Differences that settling was to mend.", audit["pending"])
+        yield _gauge("audit_repaired", "What the last audit has mended.", audit["repaired"])
+
     def _health(self) -> Iterator[Metric]:
         yield _counter("query_failures", "Times the query failed.", self._figures.query_failures)
         yield _counter("settling_failures", "Settling steps that failed.", self._figures.settling_failures)
@@ -70,6 +88,10 @@ class StreamCollector(Collector):
         for part, words in self._vitals.problems().items():
             problem.add_metric([part], 1 if words else 0)
         yield problem
+        last = GaugeMetricFamily("wattline_last_error_timestamp_seconds", "A part's last error.", labels=["part"])
+        for part, (at, _) in list(self._vitals.errors.items()):
+            last.add_metric([part], at.timestamp())
+        yield last
 
 
 def _counter(name: str, words: str, value: float) -> Metric:

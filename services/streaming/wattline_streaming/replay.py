@@ -22,7 +22,8 @@ from wattline_common.errors import BrokerUnavailableError, StoreUnavailableError
 from wattline_common.kafka import TRAINING_EVENTS
 from wattline_common.store import Document
 from wattline_streaming.acceptance import Acceptance, refused_by_jvm
-from wattline_streaming.books import KafkaPosition, Message, Rejection, origin
+from wattline_streaming.books import KafkaPosition, Message, RawEvent, Rejection, origin
+from wattline_streaming.retention import AFTER_RETENTION, after_retention, is_too_late, retentions
 
 __all__ = ["REPLAYED_HEADER", "Replay", "Report"]
 
@@ -67,6 +68,7 @@ class Replay:
         *,
         now: Callable[[], datetime.datetime],
     ) -> None:
+        self._database = database
         self._rejected = database[store.REJECTED_EVENTS]
         self._producer = producer
         self._acceptance = acceptance
@@ -98,7 +100,7 @@ class Replay:
     def _judge(self, batch: Sequence[Document], reasons: Collection[str]) -> list[Document]:
         """Return the documents whose messages would be accepted if the broker appended them now."""
         accepted = []
-        verdicts = self._acceptance.judge([_message(document, self._now()) for document in batch])
+        verdicts = self._verdicts([_message(document, self._now()) for document in batch])
         for document, verdict in zip(batch, verdicts, strict=True):
             if isinstance(verdict, Rejection):
                 self.report.refuse(verdict)
@@ -107,6 +109,18 @@ class Replay:
             else:
                 accepted.append(document)
         return accepted
+
+    def _verdicts(self, messages: list[Message]) -> list[RawEvent | Rejection]:
+        """Judge as the stream would; of a run whose raw events are deleted it takes nothing that it had not."""
+        verdicts = list(self._acceptance.judge(messages))
+        events = [verdict for verdict in verdicts if isinstance(verdict, RawEvent)]
+        closed = retentions(self._database, {event.fields["run_id"] for event in events})
+        return [
+            Rejection(message, AFTER_RETENTION, after_retention(closed[event.fields["run_id"]]))
+            if isinstance(event, RawEvent) and is_too_late(closed, event.fields)
+            else event
+            for message, event in zip(messages, verdicts, strict=True)
+        ]
 
     def _submit(self, documents: Sequence[Document]) -> list[Document]:
         """Return those that the broker has acknowledged, removed from rejected_events; one that it refuses stays."""

@@ -73,8 +73,8 @@ def roll_up(database: Database[Document], windows: Iterable[tuple[str, int]]) ->
 def rebuild(database: Database[Document]) -> int:
     """Write every rollup that differs from its windows, remove those without any; return how many these were.
 
-    No settler may run meanwhile: what it writes could be overwritten by something older. Raises
-    `StoreUnavailableError`; calling again goes on.
+    What a settler writes at the very same moment could be overwritten by something older: compare again afterwards.
+    Raises `StoreUnavailableError`; calling again goes on.
     """
     collection, mended = database[store.AGGREGATED_ROLLUPS], 0
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from wattline_common.settings import Endpoints
 __all__ = ["ExecutorPod", "StreamingSettings", "export_for_spark", "spark_defaults"]
 
 _HIGHEST_PORT = 65_535
+_MOST_DAYS = 36_500
 
 
 def spark_defaults(environment: Environment | None = None) -> dict[str, str]:
@@ -109,6 +111,7 @@ class StreamingSettings:
     settle_delay_s: float = 30.0
     settle_interval_s: float = 5.0
     future_tolerance_s: float = 300.0
+    raw_retention_days: float = 0.0  # for ever
     registry_watch_interval_s: float = 15.0
     http_address: str = "127.0.0.1"
     http_port: int = 0  # off
@@ -134,6 +137,7 @@ class StreamingSettings:
             settle_delay_s=env.number("WATTLINE_SETTLE_DELAY_S", cls.settle_delay_s),
             settle_interval_s=env.number("WATTLINE_SETTLE_INTERVAL_S", cls.settle_interval_s, at_least=0.1),
             future_tolerance_s=env.number("WATTLINE_FUTURE_TOLERANCE_S", cls.future_tolerance_s),
+            raw_retention_days=_days(env, "WATTLINE_RAW_RETENTION_DAYS", cls.raw_retention_days),
             registry_watch_interval_s=env.number(
                 "WATTLINE_REGISTRY_WATCH_INTERVAL_S", cls.registry_watch_interval_s, at_least=0.1
             ),
@@ -142,9 +146,23 @@ class StreamingSettings:
             http_stall_s=env.number("WATTLINE_HTTP_STALL_S", cls.http_stall_s, at_least=1.0),
         )
 
+    @property
+    def raw_retention(self) -> datetime.timedelta | None:
+        """How long raw events are kept, none for ever."""
+        return datetime.timedelta(days=self.raw_retention_days) if self.raw_retention_days else None
+
     def is_local(self, defaults: Mapping[str, str]) -> bool:
         """Return whether all of Spark runs on this machine."""
         return defaults.get("spark.master", self.spark_master).startswith("local")
+
+
+def _days(env: Environment, name: str, default: float) -> float:
+    days = env.number(name, default)
+    if days > _MOST_DAYS:
+        raise ConfigurationError(
+            f"{name}={days:g} is above {_MOST_DAYS}; unset it to get {default:g}, which is for ever"
+        )
+    return days
 
 
 def _port(env: Environment, name: str, default: int) -> int:

@@ -24,6 +24,7 @@ from wattline_common import store
 from wattline_common.errors import StoreUnavailableError
 from wattline_common.store import SETTLEMENT, Document
 from wattline_streaming.compose import total
+from wattline_streaming.retention import retentions
 from wattline_streaming.rollups import roll_up
 from wattline_streaming.typed import ARROW_SCHEMA, typed_row
 from wattline_streaming.windows import fold
@@ -75,7 +76,8 @@ class Settler:
         marks = list(self._database[store.DIRTY_WINDOWS].find({"due_at": {"$lte": now}}).limit(_MOST_WINDOWS))
         if not marks:
             return Settled()
-        by_id = {mark["_id"]: mark for mark in marks}
+        closed = retentions(self._database, {mark["run_id"] for mark in marks})  # nothing is left to fold them from
+        by_id = {mark["_id"]: mark for mark in marks if mark["run_id"] not in closed}
         settlements = self._settlements(by_id)
         if settlements:
             self._fold_anew(by_id, settlements)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from wattline_common.events import HardwareSampled, RunFinished, RunStarted, RunStatus, StepCompleted
-from wattline_common.store import Document, SourceSummary, as_pairs
+from wattline_common.store import Document, SourceSummary, as_map, as_pairs
 from wattline_streaming.typed import CONTEXT
 
-__all__ = ["nested", "own_fields", "source_updates"]
+__all__ = ["Gathered", "nested", "own_fields", "source_updates"]
 
 RUNNING = "RUNNING"
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -27,6 +28,7 @@ _CUMULATIVE = {
     "measured_energy_kwh": "cumulative_measured_energy_kwh",
     "emissions_kg": "cumulative_emissions_kg",
 }
+_MAPS = ("hyperparameters", "tags")
 _LATEST_STEP = ("epoch", "step", "loss", "accuracy")
 _LATEST_SAMPLE = ("power_avg_w", "grid_intensity_g_per_kwh", "grid_intensity_source", "pue", "cpu_utilization_pct")
 _STARTED = ("planned_epochs", "planned_steps", "git_commit", "tracker_version", "hardware")
@@ -60,7 +62,7 @@ def source_updates(record_name: str, fields: Mapping[str, Any], timestamp_us: in
             told = [name for name in _LATEST_STEP if fields.get(name) is not None]
             raised |= {f"{path}.latest_{name}": {"seq": seq, name: fields[name]} for name in told}
         case RunStarted.__name__:
-            maps = {name: as_pairs(fields[name]) for name in ("hyperparameters", "tags")}
+            maps = {name: as_pairs(fields[name]) for name in _MAPS}
             facts = {name: fields.get(name) for name in _STARTED}
             raised[f"{path}.started"] = {"seq": seq, "timestamp_us": timestamp_us} | maps | facts
         case RunFinished.__name__:
@@ -80,6 +82,29 @@ def nested(figures: Mapping[str, Any]) -> dict[str, SourceSummary]:
         place[key] = value
     sources: dict[str, SourceSummary] = document["sources"]
     return sources
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What several events of a run raise and lower together, by path: as `$max` and `$min` would, one after another."""
+
+    raised: Document = field(default_factory=dict)
+    lowered: Document = field(default_factory=dict)
+
+    def add(self, record_name: str, fields: Mapping[str, Any], timestamp_us: int) -> None:
+        """Add an event."""
+        raised, lowered = source_updates(record_name, fields, timestamp_us)
+        _merge(self.raised, raised, _higher)
+        _merge(self.lowered, lowered, min)
+
+    def add_raw(self, event: Mapping[str, Any]) -> None:
+        """Add an event as the store has it, its maps as pairs."""
+        maps = {name: as_map(event[name]) for name in _MAPS if name in event}
+        self.add(event["event_type"], {**event, **maps}, event["timestamp_us"])
+
+    def sources(self) -> dict[str, SourceSummary]:
+        """Return the sources map that they make of an empty one."""
+        return nested(self.raised | self.lowered)
 
 
 def own_fields(run_id: str, sources: Mapping[str, SourceSummary]) -> Document:
@@ -135,3 +160,17 @@ def _power_w(sources: Iterable[SourceSummary]) -> float | None:
 
 def _date(timestamp_us: int) -> datetime.datetime:
     return _EPOCH + datetime.timedelta(microseconds=timestamp_us)
+
+
+def _merge(into: Document, more: Document, better: Callable[[Any, Any], Any]) -> None:
+    for path, value in more.items():
+        into[path] = better(into[path], value) if path in into else value
+
+
+def _higher(one: Any, other: Any) -> Any:  # noqa: ANN401  # numbers, or flat documents
+    """Return the higher value as `$max` sees it: documents compare field by field, and null is lowest."""
+    return max(one, other, key=_rank) if isinstance(one, dict) else max(one, other)
+
+
+def _rank(document: Document) -> list[tuple[bool, Any]]:
+    return [(value is not None, value) for value in document.values() if not isinstance(value, list)]

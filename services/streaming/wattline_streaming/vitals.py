@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["BACKLOG", "QUERY", "REGISTRY", "SETTLING", "Vitals"]
+__all__ = ["BACKLOG", "QUERY", "REGISTRY", "RETENTION", "SETTLING", "Vitals"]
 
 QUERY = "query"
 SETTLING = "settling"
+RETENTION = "retention"
 REGISTRY = "registry"
 BACKLOG = "backlog"
 _MOST_CHARACTERS = 400  # a line to read; the log has the rest
@@ -22,21 +24,25 @@ class Vitals:
 
     stall_s: float
     clock_s: Callable[[], float] = time.monotonic
+    errors: dict[str, tuple[datetime.datetime, str]] = field(default_factory=dict)  # part -> its last, and since when
     _beats: dict[str, tuple[float, float]] = field(default_factory=dict)  # part -> when, and the longest silence
     _problems: dict[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Begin the count of silence, and be unready."""
         self.beat(QUERY)
-        self._problems = {QUERY: _NOT_YET, SETTLING: None, REGISTRY: None, BACKLOG: None}
+        self._problems = {QUERY: _NOT_YET, SETTLING: None, RETENTION: None, REGISTRY: None, BACKLOG: None}
 
     def beat(self, part: str, *, pause_s: float = 0.0) -> None:
         """Note that a part goes on; ``pause_s`` is how long it may rest by its own plan."""
         self._beats[part] = (self.clock_s(), self.stall_s + pause_s)
 
-    def note(self, part: str, problem: str | None) -> None:
-        """Note what keeps a part from its work, or that nothing does."""
-        self._problems[part] = problem and " ".join(problem.split())[:_MOST_CHARACTERS]
+    def note(self, part: str, problem: str | None, *, is_error: bool = True) -> None:
+        """Note what keeps a part from its work, or that nothing does; an error is remembered when it is over, too."""
+        words = problem and " ".join(problem.split())[:_MOST_CHARACTERS]
+        if words and is_error and words != self._problems.get(part):
+            self.errors[part] = (datetime.datetime.now(datetime.UTC), words)
+        self._problems[part] = words
 
     def stalled(self) -> dict[str, float]:
         """Return the parts that have been silent for too long, and for how many seconds."""

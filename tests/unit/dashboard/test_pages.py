@@ -205,6 +205,19 @@ def test_only_new_events_are_fetched(fake: FakeStore) -> None:
     )
 
 
+def test_a_run_whose_raw_events_are_deleted_is_drawn_and_says_so(fake: FakeStore) -> None:
+    """Figures and curves are there, from summary and windows, and a line tells why there is no more."""
+    events = _live()
+    summary = _put(fake, events, has_raw=False)
+    fake.put(store.TRAINING_RUN_SUMMARY, {**summary, "raw_complete": False})
+    page = _page(RUN, run="run-live")
+    assert _metrics(page)["Energy"]
+    assert "1-minute windows" in _words(page)
+    assert any("Raw events of runs this old are deleted" in caption.value for caption in page.caption)
+    asked = [each for each in fake.asked if each.collection == store.TRAINING_METRICS]
+    assert len(asked) <= 1, "the latest samples only"
+
+
 def test_users_text_makes_no_image(fake: FakeStore) -> None:
     """A model named like Markdown is shown as text."""
     _put(fake, _live(model_name="![x](http://example.invalid/x.png)"))

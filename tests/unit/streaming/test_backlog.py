@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wattline_streaming.backlog import committed_offsets, lag_messages
+from wattline_streaming.backlog import batch_under_way, committed_offsets, unread
 
 
 def log(checkpoint: Path, batch: int, offsets: str, *, committed: bool = True) -> None:
@@ -25,10 +25,20 @@ def test_only_committed_batches_are_done(tmp_path: Path) -> None:
     log(tmp_path, 10, '{"training.events":{"0":7,"1":8}}')
     log(tmp_path, 11, '{"training.events":{"0":70,"1":80}}', committed=False)
     assert committed_offsets(tmp_path) == {0: 7, 1: 8}
+    told = batch_under_way(tmp_path)
+    assert "batch 11, training.events partition:offsets 0:7-70 1:8-80" in told
+    assert str(tmp_path) in told
+
+
+def test_a_batch_that_is_done_is_not_under_way(tmp_path: Path) -> None:
+    """Nor is there one before the first."""
+    assert "none is planned" in batch_under_way(tmp_path)
+    log(tmp_path, 0, '{"training.events":{"0":5}}')
+    assert "none is planned" in batch_under_way(tmp_path)
 
 
 def test_the_lag_counts_what_is_kept_and_not_done() -> None:
     """Messages that retention has removed cannot be read any more, and a partition never read is wholly left."""
-    assert lag_messages({0: (0, 10), 1: (0, 5)}, {0: 7, 1: 5}) == 3
-    assert lag_messages({0: (8, 10), 1: (2, 5)}, {0: 3}) == 5
-    assert lag_messages({0: (0, 4)}, {0: 9}) == 0, "the broker's answer may be older than the commit"
+    assert unread({0: (0, 10), 1: (0, 5)}, {0: 7, 1: 5}) == {0: (7, 10)}
+    assert unread({0: (8, 10), 1: (2, 5)}, {0: 3}) == {0: (8, 10), 1: (2, 5)}
+    assert unread({0: (0, 4)}, {0: 9}) == {}, "the broker's answer may be older than the commit"

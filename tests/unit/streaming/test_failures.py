@@ -48,4 +48,6 @@ def test_anything_else_is_none(problem: str) -> None:
 def test_the_cause_is_the_line_of_our_own_error() -> None:
     """It names setting and remedy; without one, the text stands for itself."""
     assert cause(TRACE).startswith("wattline_common.errors.StoreUnavailableError: no good answer from the store")
+    fault = "Query failed: Traceback (most recent call last):\n  File x\n    1 / 0\nZeroDivisionError: of ours\n\nat"
+    assert cause(fault) == "ZeroDivisionError: of ours"
     assert cause("java.lang.OutOfMemoryError") == "java.lang.OutOfMemoryError"

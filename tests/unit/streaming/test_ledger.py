@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import pyarrow as pa
 import pytest
 
 from tests.events import START, run_events, sample
-from wattline_common.codec import Decoder, encode_body, frame
+from wattline_common.codec import Datum, Decoder, encode_body, frame
 from wattline_common.errors import ContractError, RegistryUnavailableError
 from wattline_common.events import EVENT_TYPES, Event, HardwareSampled
 from wattline_common.schemas import VERSIONS
@@ -48,14 +48,27 @@ class ListBooks:
     def __init__(self) -> None:
         self.events: dict[str, RawEvent] = {}
         self.rejections: list[Rejection] = []
+        self.closed: dict[str, Any] = {}
+        self.breaking: set[int] = set()  # numbers of events that break the books
 
     def book(self, events: list[RawEvent]) -> set[KafkaPosition]:
         """Return the positions that brought their event first."""
         fresh = set()
         for event in events:
+            self.rehearse(event)
+        for event in events:
             if self.events.setdefault(event.id, event).position == event.position:
                 fresh.add(event.position)
         return fresh
+
+    def rehearse(self, event: RawEvent) -> None:
+        """Fail on what breaks."""
+        if event.fields["seq"] in self.breaking:
+            raise ZeroDivisionError(event.id)
+
+    def retentions(self, run_ids: Iterable[str]) -> dict[str, Any]:
+        """Return what is known of the runs that are closed."""
+        return {run_id: self.closed[run_id] for run_id in run_ids if run_id in self.closed}
 
     def reject(self, rejections: list[Rejection]) -> None:
         """Keep the rejections."""
@@ -270,3 +283,62 @@ def test_a_row_that_breaks_our_code_is_set_aside_with_its_trace(monkeypatch: pyt
     assert [rejection.reason for rejection in books.rejections] == ["internal_error"]
     assert "ZeroDivisionError" in books.rejections[0].detail
     assert len(passed) == 2
+
+
+def test_a_message_that_breaks_the_decoder_is_rejected_with_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own fault, whatever it is, costs this one message; all others pass."""
+    events = run_events("run", samples=3)
+    datum = Decoder.datum
+
+    def breaking(self: Decoder, value: bytes | None) -> Datum:
+        if value == message(events[2]):
+            raise ZeroDivisionError("a fault of ours")
+        return datum(self, value)
+
+    values: list[bytes | None] = [message(event) for event in events]
+    monkeypatch.setattr(Decoder, "datum", breaking)
+    books, passed = run(values)
+    (rejection,) = books.rejections
+    assert (rejection.reason, rejection.message.value) == ("internal_error", values[2])
+    assert "ZeroDivisionError: a fault of ours" in rejection.detail
+    assert "Traceback" in rejection.detail
+    assert len(passed) == len(events) - 1
+
+
+def test_an_event_that_breaks_the_books_is_rejected_and_all_others_are_booked() -> None:
+    """Found by trying each, once the batch has failed."""
+    events = run_events("run", samples=3)
+    books = ListBooks()
+    books.breaking = {2, 5}
+    out = ledger_of(books).run(iter([batch_of([message(event) for event in events])]))
+    passed, told = split([row for batch in out for row in batch.to_pylist()])
+    assert told == {"internal_error": 2}
+    assert [rejection.message.position.offset for rejection in books.rejections] == [2, 5]
+    assert all("ZeroDivisionError" in rejection.detail for rejection in books.rejections)
+    assert len(passed) == len(books.events) == len(events) - 2
+
+
+def test_a_failure_that_is_no_events_fault_stops_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is rejected for it: the batch is repeated."""
+    books = ListBooks()
+
+    def fail(_: list[RawEvent]) -> set[KafkaPosition]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(books, "book", fail)
+    with pytest.raises(ZeroDivisionError):
+        list(ledger_of(books).run(iter([batch_of([message(event) for event in run_events("run", samples=1)])])))
+    assert books.rejections == []
+
+
+def test_of_a_closed_run_only_what_was_counted_is_dropped_in_silence() -> None:
+    """Anything else of it is rejected; other runs pass."""
+    events = [*run_events("closed", samples=2), *run_events("open", samples=2)]
+    books = ListBooks()
+    books.closed = {"closed": {"began_at": START, "sources": {"source": {"seq_max": 4, "missing": [[1, 2]]}}}}
+    out = ledger_of(books).run(iter([batch_of([message(event) for event in events])]))
+    passed, told = split([row for batch in out for row in batch.to_pylist()])
+    assert told == {"after_retention": 3}
+    assert [rejection.message.position.offset for rejection in books.rejections] == [1, 2, 5]
+    assert {row["run_id"] for row in passed} == {"open"}
+    assert {event.fields["run_id"] for event in books.events.values()} == {"open"}

@@ -78,3 +78,18 @@ def test_before_its_start_the_stream_is_alive_and_unready() -> None:
     driver = Vitals(STALL_S)
     assert live(driver)[0] == HTTPStatus.OK
     assert ready(driver) == (HTTPStatus.SERVICE_UNAVAILABLE, "query: the stream has not started yet\n")
+
+
+def test_an_error_is_remembered_when_it_is_over() -> None:
+    """With the time it began, by part; what is said over and over is one error, and stopping is none."""
+    driver = vitals(Clock())
+    assert driver.errors == {}
+    driver.note(QUERY, "the store is away")
+    at, words = driver.errors[QUERY]
+    driver.note(QUERY, "the store is away")
+    driver.note(QUERY, None)
+    assert driver.errors == {QUERY: (at, words)}
+    driver.note(QUERY, "stopping", is_error=False)
+    assert (driver.errors[QUERY], words) == ((at, words), "the store is away")
+    driver.note(QUERY, "the registry is away")
+    assert driver.errors[QUERY][1] == "the registry is away"

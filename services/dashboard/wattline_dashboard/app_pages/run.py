@@ -164,6 +164,8 @@ def show_method(summary: RunSummary) -> None:
     with st.container(border=True):
         st.markdown("**How the emissions are computed**")
         st.markdown(computation(summary, latest))
+        if not summary.get("raw_complete", True):
+            st.caption("Raw events of runs this old are deleted: the curves are by the minute, devices are not listed.")
     table = device_table(latest)
     if not table.empty:
         with st.expander("Devices, and how each one's energy is got", key="run.devices"):
