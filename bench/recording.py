@@ -19,7 +19,7 @@ from wattline_common import kafka
 from wattline_common.errors import ResourceError
 from wattline_common.registry import Registry
 
-__all__ = ["LARGE_FLEET", "SMALL_FLEET", "Fleet", "Recording", "Sums", "produce", "recording"]
+__all__ = ["LARGE_FLEET", "SMALL_FLEET", "Fleet", "Recording", "Sums", "chosen", "produce", "recording"]
 
 _LENGTHS = struct.Struct("!II")
 _DEADLINE_S = 600.0
@@ -67,11 +67,11 @@ def recording(fleet: Fleet, seed: int, folder: Path) -> Recording:
         (place / "done").touch()
     runs = json.loads((place / "ledger.json").read_text(encoding="utf-8"))["runs"]
     sums = {run_id: (run["events"], run["energy_millijoules"]) for run_id, run in runs.items()}
-    kept = {run_id: sums[run_id] for run_id in _chosen(sums, fleet)}
-    chosen = [(key, value) for key, value in _read(place / "messages.bin") if key.decode() in kept]
-    if len(chosen) != sum(events for events, _ in kept.values()):
+    kept = {run_id: sums[run_id] for run_id in chosen(sums, fleet)}
+    messages = [(key, value) for key, value in _read(place / "messages.bin") if key.decode() in kept]
+    if len(messages) != sum(events for events, _ in kept.values()):
         raise ResourceError(f"{place} does not hold what its ledger says: remove it")
-    return Recording(chosen, kept, json.loads((place / "schemas.json").read_text(encoding="utf-8")))
+    return Recording(messages, kept, json.loads((place / "schemas.json").read_text(encoding="utf-8")))
 
 
 def produce(producer: Producer, messages: Sequence[tuple[bytes, bytes]]) -> None:
@@ -88,7 +88,7 @@ def produce(producer: Producer, messages: Sequence[tuple[bytes, bytes]]) -> None
         raise ResourceError("Kafka did not take all messages within 60 s")
 
 
-def _chosen(sums: Sums, fleet: Fleet) -> list[str]:
+def chosen(sums: Sums, fleet: Fleet) -> list[str]:
     """Return runs next to each other by size whose events come nearest to the wanted number."""
     by_size = sorted(sums, key=lambda run_id: (sums[run_id][0], run_id))
     stretches = [by_size[k : k + fleet.keep] for k in range(max(1, len(by_size) - fleet.keep + 1))]
