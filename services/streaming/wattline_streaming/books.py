@@ -204,12 +204,13 @@ def _gather(run_id: str, raised: Document, lowered: Document) -> UpdateOne:
 
 def _raw_document(event: RawEvent, now: datetime.datetime) -> Document:
     """Return the event's fields, flat; maps become {k, v} pairs, as users' keys may hold what field names must not."""
-    fields = {name: store.as_pairs(value) if isinstance(value, dict) else value for name, value in event.fields.items()}
+    maps = {name: store.as_pairs(value) for name, value in event.fields.items() if value.__class__ is dict}
     place = event.position
     return {
         "_id": event.id,
         "event_type": event.record_name,
-        **fields,
+        **event.fields,
+        **maps,
         "timestamp_us": event.timestamp_us,
         "kafka": {
             "partition": place.partition,
@@ -227,12 +228,20 @@ def _same_place(event: RawEvent, kafka: Document) -> bool:
 
 def _merge(into: Document, more: Document, better: Callable[[Any, Any], Any]) -> None:
     for path, value in more.items():
-        into[path] = better(into[path], value) if path in into else value
+        known = into.get(path)
+        if known is None:
+            into[path] = value
+        elif value != known:  # most say again what is known: a run's context, a method
+            into[path] = better(known, value)
 
 
 def _higher(one: Any, other: Any) -> Any:  # noqa: ANN401  # numbers, or flat documents
     """Return the higher value as `$max` sees it: documents compare field by field, and null is lowest."""
-    return max(one, other, key=_rank) if isinstance(one, dict) else max(one, other)
+    if not isinstance(one, dict):
+        return other if other > one else one
+    if one.get("seq") != other.get("seq"):  # where there is one it stands first, and so decides
+        return other if other["seq"] > one["seq"] else one
+    return max(one, other, key=_rank)
 
 
 def _rank(document: Document) -> list[tuple[bool, Any]]:
