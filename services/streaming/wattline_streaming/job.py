@@ -33,7 +33,7 @@ __all__ = ["Job"]
 _LOG = logging.getLogger(__name__)
 # To be raised whenever the columns of the windows' state change, which Spark cannot carry over: the new generation
 # reads the topic again from its start, and as every write is idempotent nothing is counted twice.
-_GENERATION = 1
+_GENERATION = 2
 _MOST_FAILURES = 5  # of one batch, for another reason than a server that is away
 _LONGEST_WAIT_S = 30.0
 _DRAIN_S = 20.0
