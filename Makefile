@@ -74,8 +74,8 @@ images: .venv/.ready ## build the container images with docker or buildah (ONLY=
 images-test: .venv/.ready ## run each image as a cluster would: read-only, by number, probed, stopped
 	@WATTLINE_REQUIRE=images $(BIN)/python -m pytest tests/k8s/test_images.py $(ARGS)
 
-bench: .venv/.ready ## measure the stream under many live runs (ARGS='--live 500')
-	@PYTHONPATH=. $(BIN)/python bench/live_runs.py $(ARGS)
+bench: .venv/.ready ## Wattline beside a plain loop and Quix Streams, on this machine (ARGS='--help' teaches)
+	@exec $(BIN)/python -m bench $(ARGS)
 
 k8s-secrets: ## draw the secrets of an overlay at random, once (OVERLAY=cluster; default local)
 	@$(PYTHON) -m tools.k8s_secrets $(OVERLAY)

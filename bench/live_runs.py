@@ -1,4 +1,4 @@
-"""How far the stream stays behind many live runs on this machine: `make bench ARGS='--live 500 --seconds 180'`.
+"""How far the stream stays behind many live runs on this machine: `python -m bench.live_runs --live 500 --seconds 180`.
 
 Prints the lag in events every few seconds; bounded means that it does not grow.
 """

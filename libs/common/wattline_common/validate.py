@@ -29,7 +29,7 @@ def validate(record_name: str, fields: Mapping[str, Any]) -> None:
     (finite), ``out_of_range`` (minimum, maximum); ``inconsistent`` for a sample whose figures contradict each other.
     A version that lacks a field is not asked for it.
     """
-    _rules(record_name).check("", fields)
+    _rules(record_name).check(fields)
     if record_name == _HARDWARE_SAMPLED:
         _check_sample(fields)
 
@@ -60,19 +60,19 @@ class _RecordRules:
             else:
                 self._numbers.append((name, *_bounds(declared)))
 
-    def check(self, above: str, fields: Mapping[str, Any]) -> None:
+    def check(self, fields: Mapping[str, Any]) -> None:
         for name, lowest, highest in self._numbers:
             number = fields.get(name)
             if number is not None and not lowest <= number <= highest:
-                raise _bad_number(above + name, number, lowest, highest)
+                raise _bad_number(name, number, lowest, highest)
         for name, longest in self._texts:
             text = fields.get(name)
             if text is not None and len(text) > longest:
-                raise _long_text(above + name, text, longest)
+                raise _long_text(name, text, longest)
         for name, rule in self._others:
             value = fields.get(name)
             if value is not None:
-                rule.check(above + name, value)
+                rule.check(name, value)
 
 
 class _FieldRule:
@@ -102,10 +102,13 @@ class _FieldRule:
         for place, item in items.items() if isinstance(items, dict) else enumerate(items):
             if isinstance(place, str):
                 self.check(f"{path}, key {place[:80]!r}", place)
-            if self._record is not None:
-                self._record.check(f"{path}[{place}].", item)
-            else:
+            if self._record is None:
                 self.check(f"{path}[{place!r:.80}]", item)
+                continue
+            try:
+                self._record.check(item)
+            except ContractError as error:  # put into words only now: good ones come by the million
+                raise ContractError(error.reason, f"{path}[{place}].{error.detail}") from error
 
 
 def _bounds(declared: Mapping[str, Any]) -> tuple[float, float]:

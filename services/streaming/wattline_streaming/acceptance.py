@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -19,6 +20,7 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 # Reasons that lie in the schema id alone: whatever else carries it is refused, too.
 _OF_THE_ID = frozenset({"unknown_schema_id", "foreign_subject", "foreign_schema"})
+_window_id = functools.lru_cache(maxsize=20_000)(window_id)  # events come many to a window
 _REFUSED_BY_JVM = "the JVM's Avro decoder refuses it, so no window could count it"
 
 
@@ -96,6 +98,6 @@ def _raw_event(datum: Datum, message: Message) -> RawEvent:
         schema_id=datum.schema_id,
         fields=fields,
         timestamp_us=timestamp_us,
-        window_id=window_id(run_id, window_start_us(timestamp_us)),
+        window_id=_window_id(run_id, window_start_us(timestamp_us)),
         position=message.position,
     )

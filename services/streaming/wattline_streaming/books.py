@@ -223,12 +223,13 @@ def _changes(events: Iterable[RawEvent]) -> dict[str, UpdateOne]:
 
 def _raw_document(event: RawEvent, now: datetime.datetime) -> Document:
     """Return the event's fields, flat; maps become {k, v} pairs, as users' keys may hold what field names must not."""
-    fields = {name: store.as_pairs(value) if isinstance(value, dict) else value for name, value in event.fields.items()}
+    maps = {name: store.as_pairs(value) for name, value in event.fields.items() if value.__class__ is dict}
     place = event.position
     return {
         "_id": event.id,
         "event_type": event.record_name,
-        **fields,
+        **event.fields,
+        **maps,
         "timestamp_us": event.timestamp_us,
         "kafka": {
             "partition": place.partition,

@@ -98,16 +98,20 @@ class Ledger:
 
 
 def _messages(batch: pa.RecordBatch) -> Iterator[Message]:
-    names = ["key", "value", "headers", "partition", "offset", "timestamp"]
-    for row in batch.select(names).to_pylist():
-        headers = [(header["key"], header["value"]) for header in row["headers"] or ()]
-        position = KafkaPosition(row["partition"], row["offset"], row["timestamp"])
-        yield Message(row["key"], row["value"], headers, position)
+    columns = [batch.column(name).to_pylist() for name in ("key", "value", "headers", "partition", "offset")]
+    # Messages come many to an append time, and a date costs more than all else here: made once each.
+    times = batch.column("timestamp").dictionary_encode()
+    dates = times.dictionary.to_pylist()
+    for key, value, headers, partition, offset, date in zip(*columns, times.indices.to_pylist(), strict=True):
+        pairs = [(header["key"], header["value"]) for header in headers or ()]
+        yield Message(key, value, pairs, KafkaPosition(partition, offset, dates[date]))
 
 
 def _typed(batch: pa.RecordBatch, fresh: list[int], filled: Mapping[int, dict[str, Any]]) -> pa.RecordBatch:
     """Return the typed columns of the fresh rows; ``filled`` has those whose schema id was registered while running."""
-    typed = batch.select(ARROW_SCHEMA.names).take(pa.array(fresh, pa.int64()))
+    typed = batch.select(ARROW_SCHEMA.names)
+    if len(fresh) < batch.num_rows:
+        typed = typed.take(pa.array(fresh, pa.int64()))
     is_filled = pa.array([index in filled for index in fresh], pa.bool_())
     if not filled:
         none = {name: pa.nulls(len(fresh), BOOKED_SCHEMA.field(name).type) for name in (REJECTED_REASON, REJECTED_ROWS)}

@@ -64,6 +64,8 @@ def _ours(settings: StreamingSettings, *, local: bool) -> dict[str, str]:
             "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
         ),
         "spark.sql.streaming.noDataProgressEventInterval": str(_ONE_DAY_MS),  # the last progress is the last batch's
+        # Beyond so many windows a task, instead of 128, aggregates are sorted: twice the work, and on disk.
+        "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "50000",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
     }

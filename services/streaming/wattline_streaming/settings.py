@@ -105,7 +105,7 @@ class StreamingSettings:
     driver_memory: str = "1g"
     driver_java_options: str = "-XX:+UseSerialGC"
     shuffle_partitions: int = 2
-    max_offsets_per_trigger: int = 50_000
+    max_offsets_per_trigger: int = 100_000
     trigger_interval_ms: int = 500
     watermark_s: int = 120
     settle_delay_s: float = 30.0

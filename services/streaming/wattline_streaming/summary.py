@@ -164,12 +164,20 @@ def _date(timestamp_us: int) -> datetime.datetime:
 
 def _merge(into: Document, more: Document, better: Callable[[Any, Any], Any]) -> None:
     for path, value in more.items():
-        into[path] = better(into[path], value) if path in into else value
+        known = into.get(path)
+        if known is None:
+            into[path] = value
+        elif value != known:  # most say again what is known: a run's context, a method
+            into[path] = better(known, value)
 
 
 def _higher(one: Any, other: Any) -> Any:  # noqa: ANN401  # numbers, or flat documents
     """Return the higher value as `$max` sees it: documents compare field by field, and null is lowest."""
-    return max(one, other, key=_rank) if isinstance(one, dict) else max(one, other)
+    if not isinstance(one, dict):
+        return other if other > one else one
+    if one.get("seq") != other.get("seq"):  # where there is one it stands first, and so decides
+        return other if other["seq"] > one["seq"] else one
+    return max(one, other, key=_rank)
 
 
 def _rank(document: Document) -> list[tuple[bool, Any]]:

@@ -22,6 +22,7 @@ _COUNTED = {
     "loss": "loss_count",
     "accuracy": "accuracy_count",
 }
+_SHARES = "energy_percentiles_kwh"  # one aggregate for all of them: each would keep all values by itself
 _PERCENTILES = {"energy_p50_kwh": 0.5, "energy_p90_kwh": 0.9, "energy_p99_kwh": 0.99}
 
 
@@ -41,7 +42,7 @@ def fold(rows: DataFrame, *, watermark_s: int) -> DataFrame:
             *(F.coalesce(F.sum(name), F.lit(0.0)).alias(name) for name in _SUMS),
             (F.sum("energy_kwh") * _J_PER_KWH / F.nullif(F.sum("interval_s"), F.lit(0.0))).alias("power_avg_w"),
             F.max("power_max_w").alias("power_max_w"),
-            *(F.percentile("energy_kwh", F.lit(share)).alias(name) for name, share in _PERCENTILES.items()),
+            F.percentile("energy_kwh", F.array(*map(F.lit, _PERCENTILES.values()))).alias(_SHARES),
             F.avg("cpu_utilization_pct").alias("cpu_utilization_avg_pct"),
             F.stddev_pop("cpu_utilization_pct").alias("cpu_utilization_stddev_pct"),
             F.avg("gpu_utilization_pct").alias("gpu_utilization_avg_pct"),
@@ -53,7 +54,8 @@ def fold(rows: DataFrame, *, watermark_s: int) -> DataFrame:
             *(F.max(name).alias(name) for name in (*CONTEXT, "simulated")),
         )
         .withColumns({"window_start": F.col("window.start"), "window_end": F.col("window.end")})
-        .drop("window")
+        .withColumns({name: F.col(_SHARES)[place] for place, name in enumerate(_PERCENTILES)})
+        .drop("window", _SHARES)
     )
 
 

@@ -18,7 +18,7 @@ from wattline_trainer.simulate.faults import Faults
 from wattline_trainer.simulate.fleet import Fleet
 from wattline_trainer.simulate.ledger import FleetLedger
 from wattline_trainer.simulate.outbox import Outbox
-from wattline_trainer.simulate.population import history, live
+from wattline_trainer.simulate.population import HISTORY_EMIT_INTERVAL_S, history, live
 from wattline_trainer.simulate.progress import Progress
 from wattline_trainer.simulate.simulation import Simulation, SystemWatch
 from wattline_trainer.stopping import StopRequest
@@ -39,9 +39,9 @@ examples:
 Every event says simulated: true; nothing here was measured. Events go to KAFKA_BOOTSTRAP_SERVERS, schema ids come
 from SCHEMA_REGISTRY_URL; both must be there. Nothing is dropped: a Kafka that is slow or away is waited for.
 
-The history has a sample and at most one step per 30 s and process, and is written without waiting. Live runs last 10
-to 90 minutes and a sample stands for --emit-interval seconds; one that is over is followed by another. With --speed X
-a live run begins so far in the past that its end meets the wall clock, so no event is ever dated in the future.
+The history has a sample and at most one step per --history-interval and process, and is written without waiting. Live
+runs last 10 to 90 minutes and a sample stands for --emit-interval seconds; one that is over is followed by another.
+With --speed X a live run begins so far in the past that its end meets the wall clock: no event is dated in the future.
 
 Ctrl-C and SIGTERM end all runs under way with the status STOPPED and everything delivered (exit code 130 and 143).
 """
@@ -57,7 +57,7 @@ def add_simulate(trainings: Any, *, seed: int, emit_interval_s: float) -> None: 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--runs", type=_count, default=20, help="runs in the history (default 20; 0 for none)")
-    parser.add_argument("--days", type=_above_zero, default=1.0, help="length of the history in days (default 1)")
+    parser.add_argument("--days", type=_days, default=1.0, help="length of the history in days (default 1)")
     when = parser.add_mutually_exclusive_group()
     when.add_argument("--start", type=_moment, metavar="TIME", help="when the history starts, ISO 8601")
     when.add_argument("--end", type=_moment, metavar="TIME", help="when it ends (default: now)")
@@ -71,6 +71,13 @@ def add_simulate(trainings: Any, *, seed: int, emit_interval_s: float) -> None: 
         default=emit_interval_s,
         metavar="SECONDS",
         help=f"between a live run's hardware samples (default {emit_interval_s:g}; WATTLINE_EMIT_INTERVAL_S)",
+    )
+    parser.add_argument(
+        "--history-interval",
+        type=_interval,
+        default=HISTORY_EMIT_INTERVAL_S,
+        metavar="SECONDS",
+        help=f"between hardware samples of the history (default {HISTORY_EMIT_INTERVAL_S:g})",
     )
     parser.add_argument("--ledger", type=Path, metavar="FILE", help="keep there what was emitted, as JSON")
     parser.add_argument(
@@ -101,7 +108,7 @@ def simulate(options: argparse.Namespace, stop: StopRequest, open_wire: Callable
     try:
         try:
             if options.runs:
-                runs = history(options.seed, options.runs, start, length_s)
+                runs = history(options.seed, options.runs, start, length_s, options.history_interval)
                 simulation.write_history(runs, lambda at_s: progress.history(at_s / length_s))
             if options.live and not stop.is_asked():
                 plans = live(options.seed, f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}", options.emit_interval)
@@ -157,6 +164,10 @@ def _count(text: str) -> int:
 
 def _above_zero(text: str) -> float:
     return _number(text, 0.01, 10_000_000)
+
+
+def _days(text: str) -> float:
+    return _number(text, 0.001, 10_000)
 
 
 def _speed(text: str) -> float:

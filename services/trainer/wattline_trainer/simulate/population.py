@@ -18,7 +18,9 @@ _LONGEST_SHARE = 0.6  # of the whole history; a restart makes it longer
 _SHORTEST_SHARE = 0.1
 
 
-def history(seed: int, runs: int, start: datetime.datetime, length_s: float) -> Iterator[tuple[float, RunPlan]]:
+def history(
+    seed: int, runs: int, start: datetime.datetime, length_s: float, emit_interval_s: float = HISTORY_EMIT_INTERVAL_S
+) -> Iterator[tuple[float, RunPlan]]:
     """Yield start (seconds after ``start``) and plan of each run; all are over by the end.
 
     Lengths and outcomes are spread evenly over the runs, so that 20 of them already show every outcome, and a day of
@@ -38,7 +40,7 @@ def history(seed: int, runs: int, start: datetime.datetime, length_s: float) -> 
             at_length=(lengths[k] + chance.random()) / runs,
             at_outcome=(outcomes[k] + chance.random()) / runs,
             lengths_s=lengths_s,
-            emit_interval_s=HISTORY_EMIT_INTERVAL_S,
+            emit_interval_s=emit_interval_s,
             tags={"simulator": "history", "seed": str(seed)},
         )
         plan = plan_run(draw)
