@@ -147,8 +147,8 @@ class _Listener(monitoring.CommandListener):
             (self._folder / ARMED).rename(self._folder / f"taken-{fault.number}.json")
         except FileNotFoundError:
             return  # another process was first
-        if fault.victim:
-            wait_s = fault.wait_share * self._s_per_document * len(command.ids)
+        wait_s = fault.wait_share * self._s_per_document * len(command.ids)
+        if wait_s:
             threading.Thread(target=self._strike, args=(fault, command, wait_s)).start()
         else:
             self._strike(fault, command, 0.0)

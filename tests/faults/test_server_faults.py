@@ -45,7 +45,7 @@ STEP = StepCompleted.AVRO_NAME
 @pytest.fixture(scope="module")
 def line(stack_settings: StackSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultedLine]:
     """Run a line for all faults."""
-    with faulted_line(tmp_path_factory.mktemp("servers")) as faulted:
+    with faulted_line(tmp_path_factory.mktemp("servers"), batch=2000) as faulted:
         yield faulted
 
 
@@ -55,16 +55,11 @@ def contract(line: FaultedLine) -> ContractLine:
     return ContractLine(line.line)
 
 
-def strike_store(line: FaultedLine, number: signal.Signals, *of: object) -> float:
+def strike_store(line: FaultedLine, number: signal.Signals, of: int, *, wait_share: float) -> float:
     """Send the store a signal while it is at a write of the stream, drawn by the seed; return the moment."""
-    chance = line.chance(number.name, *of)
-    line.arm(
-        chance.choice(WRITES),
-        passes=chance.randint(2, 4),
-        signal=number,
-        victim=line.server_pid("store"),
-        wait_share=chance.uniform(0.1, 0.5),
-    )
+    chance = line.chance(number.name, of)
+    victim = line.server_pid("store")
+    line.arm(chance.choice(WRITES), passes=1, signal=number, victim=victim, wait_share=wait_share)
     history = line.history(RUNS_PER_FAULT)
     at_s: float = line.struck()["at_s"]
     line.expect_fleet(*history)
@@ -77,7 +72,7 @@ def test_a_store_killed_in_mid_write_loses_nothing(line: FaultedLine) -> None:
     while hits < KILLS:
         tries += 1
         assert tries <= 4 * KILLS, f"only {hits} of {tries} kills hit a write"
-        at_s = strike_store(line, signal.SIGKILL, tries)
+        at_s = strike_store(line, signal.SIGKILL, tries, wait_share=line.chance("share", tries).uniform(0.1, 0.5))
         wait_for(lambda: line.server_pid("store") == 0, lambda: "the store to be dead")
         line.line.stack.restart("store")
         hits += any(write["failed"] for write in line.writes_under_way(at_s))
@@ -93,7 +88,7 @@ def test_a_store_frozen_for_half_a_minute_loses_nothing(line: FaultedLine) -> No
 
 def freeze_store(line: FaultedLine, freeze: int) -> None:
     """Freeze the store at a write; thaw it after half a minute, when that write ends in one way or another."""
-    at_s = strike_store(line, signal.SIGSTOP, freeze)
+    at_s = strike_store(line, signal.SIGSTOP, freeze, wait_share=0.0)
     wait_for(lambda: time.monotonic() >= at_s + FROZEN_S, lambda: "the end of the frost", FROZEN_S)
     os.kill(line.server_pid("store"), signal.SIGCONT)
     wait_for(lambda: bool(line.writes_under_way(at_s)), lambda: "a write that was under way as it froze")
@@ -101,9 +96,9 @@ def freeze_store(line: FaultedLine, freeze: int) -> None:
 
 def test_a_broker_killed_under_live_runs_loses_nothing(line: FaultedLine) -> None:
     """Producers wait for it with what they have emitted meanwhile; the stream reads on by itself."""
-    fleet, ledger = line.simulate("--runs", "0", "--live", "8", "--speed", "8", "--emit-interval", "1")
+    fleet, ledger = line.simulate("--runs", "0", "--live", "6", "--speed", "8", "--emit-interval", "2")
     for kill in range(KILLS):
-        more = line.line.stored() + line.chance("broker", kill).randint(50, 500)
+        more = line.line.stored() + line.chance("broker", kill).randint(50, 300)
         kill_broker(line, fleet, ledger, more)
     fleet.signal(signal.SIGTERM)
     line.expect_fleet(fleet, ledger, exit_code=128 + signal.SIGTERM)
