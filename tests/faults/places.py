@@ -96,6 +96,7 @@ class _Command:
     collection: str
     ids: Sequence[Any]
     settled: bool | None
+    started_s: float
 
 
 class _Listener(monitoring.CommandListener):
@@ -114,7 +115,8 @@ class _Listener(monitoring.CommandListener):
             return
         parts = event.command[field]
         ids = [part["_id"] if field == "documents" else part["q"].get("_id") for part in parts]
-        command = _Command(event.command_name, event.command[event.command_name], ids, _settled(parts[0]))
+        collection, settled = event.command[event.command_name], _settled(parts[0])
+        command = _Command(event.command_name, collection, ids, settled, time.monotonic())
         self._under_way[event.request_id] = command
         self._look("started", command)
 
@@ -124,17 +126,17 @@ class _Listener(monitoring.CommandListener):
         if command is None:
             return
         self._look("succeeded", command)
-        taken_s = event.duration_micros / 1e6
+        taken_s = time.monotonic() - command.started_s
         if command.collection == store.TRAINING_METRICS:
             self._s_per_document = taken_s / len(command.ids)
         if taken_s > _SLOW_S:
-            self._note(command, taken_s, failed=False)
+            self._note(command, failed=False)
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
         """Note a write without an answer."""
         command = self._under_way.pop(event.request_id, None)
         if command is not None:
-            self._note(command, event.duration_micros / 1e6, failed=True)
+            self._note(command, failed=True)
 
     def _look(self, moment: str, command: _Command) -> None:
         fault = Fault.read(self._folder / ARMED)
@@ -164,9 +166,13 @@ class _Listener(monitoring.CommandListener):
         if not fault.victim:
             kill_session(os.getsid(0))
 
-    def _note(self, command: _Command, taken_s: float, *, failed: bool) -> None:
-        ended_s = time.monotonic()
-        line = {"collection": command.collection, "started_s": ended_s - taken_s, "ended_s": ended_s, "failed": failed}
+    def _note(self, command: _Command, *, failed: bool) -> None:
+        line = {
+            "collection": command.collection,
+            "started_s": command.started_s,
+            "ended_s": time.monotonic(),
+            "failed": failed,
+        }
         with (self._folder / WRITES).open("a") as file:
             file.write(json.dumps(line) + "\n")
 
