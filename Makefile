@@ -9,9 +9,10 @@ PROJECTS := libs/common libs/tracker libs/stack services/trainer services/stream
 MANIFESTS := $(PROJECTS:%=%/pyproject.toml)
 OVERLAY ?= local
 WORKERS ?= 2
+KILLS ?= 10
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint pants-check format schema release-schemas generate lock images images-test bench k8s-secrets \
+.PHONY: help setup demo test faults lint pants-check format schema release-schemas generate lock images images-test bench k8s-secrets \
 	k8s-deploy k8s-check k8s-apply-check clean
 
 help: ## list the verbs
@@ -33,6 +34,9 @@ demo: .venv/.ready ## train, measure and show it in a browser, on embedded real 
 
 test: .venv/.ready ## all tests, two files at a time (ARGS='tests/unit' for a part, WORKERS=0 for one by one)
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+faults: .venv/.ready ## the crash tests, each fault KILLS times (10; in `make test` 2); WATTLINE_TEST_SEED=7 draws other moments
+	@WATTLINE_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder tests/faults $(ARGS)
 
 lint: .venv/.ready ## ruff, mypy, and that generated code is fresh
 	@$(BIN)/ruff check $(SOURCES)

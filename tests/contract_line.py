@@ -37,10 +37,10 @@ Place = tuple[int, int]
 KeyValueHeaders = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]
 
 
-def next_version(full_name: str) -> str:
+def next_version(full_name: str, field: str = NEW_FIELD) -> str:
     """Return the version after the newest that is released: it has one more optional field."""
     schema = json.loads(VERSIONS[full_name][-1])
-    schema["fields"].append({"name": NEW_FIELD, "type": ["null", "double"], "doc": "Of tomorrow.", "default": None})
+    schema["fields"].append({"name": field, "type": ["null", "double"], "doc": "Of tomorrow.", "default": None})
     return json.dumps(schema)
 
 

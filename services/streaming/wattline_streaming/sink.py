@@ -31,17 +31,18 @@ class WindowWriter:
         self._schema_id = schema_id
 
     def write(self, rows: list[Document], settlements: Mapping[str, int]) -> None:
-        """Store and publish the rows; a window without a settlement comes from the stream and has settlement 0.
+        """Publish and store the rows; a window without a settlement comes from the stream and has settlement 0.
 
         Raises `StoreUnavailableError` and `BrokerUnavailableError`; calling again with the same rows is safe.
         """
         if not rows:
             return
+        # First the topic: the settler does not look again at a window whose stored figures are right.
+        self._publish(rows, settlements)
         try:
             self._collection.bulk_write([update_window(row, settlements) for row in rows], ordered=False)
         except PyMongoError as error:
             raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error
-        self._publish(rows, settlements)
 
     def _publish(self, rows: list[Document], settlements: Mapping[str, int]) -> None:
         try:
