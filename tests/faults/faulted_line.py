@@ -22,7 +22,7 @@ from wattline_common.codec import Decoder
 from wattline_common.registry import Registry
 from wattline_stack.services import Service
 from wattline_streaming.audit import audit
-from wattline_streaming.backlog import committed_offsets, lag_messages
+from wattline_streaming.backlog import committed_offsets, unread
 
 __all__ = ["HEALED_WITHIN_S", "KILLS", "SEED", "FaultedLine", "Struck", "faulted_line", "now"]
 
@@ -159,7 +159,8 @@ class FaultedLine:
     def lag(self) -> int:
         """Return how many messages Spark has not committed yet."""
         offsets = kafka.offsets(self.line.endpoints.kafka_bootstrap_servers, kafka.TRAINING_EVENTS)
-        return lag_messages(offsets, committed_offsets(self.checkpoint))
+        left = unread(offsets, committed_offsets(self.checkpoint)).values()
+        return sum(after - first for first, after in left)
 
     def is_in_a_batch(self) -> bool:
         """Return whether Spark has planned a batch and not committed it."""
