@@ -107,6 +107,19 @@ def test_a_right_window_is_left_alone_and_a_late_event_is_added(
     assert audit(database).clean
 
 
+def test_a_run_that_lives_again_is_not_settled(database: Database[Document], spark: SparkSession) -> None:
+    """What settling said of a run's end goes when a further source takes the run up again."""
+    line = Line(database, spark)
+    line.deliver(run_events("run", source_id="first", samples=5))
+    line.now = START + datetime.timedelta(minutes=1) + DELAY
+    line.settler.step(line.now)
+    assert "settled" in (database[store.TRAINING_RUN_SUMMARY].find_one({"_id": "run"}) or {})
+    line.deliver(run_events("run", source_id="second", samples=5, finished=False))
+    line.now += QUIET
+    line.settler.step(line.now)
+    assert "settled" not in (database[store.TRAINING_RUN_SUMMARY].find_one({"_id": "run"}) or {"settled": None})
+
+
 def test_a_mark_set_during_settling_stays(database: Database[Document], spark: SparkSession) -> None:
     """A window that is marked anew while it is being settled is settled again."""
     line = Line(database, spark)

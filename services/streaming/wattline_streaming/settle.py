@@ -137,8 +137,13 @@ class Settler:
             self._database[store.DIRTY_WINDOWS].delete_many({"_id": {"$in": ids}, "mark": value})
 
     def _note_differences(self, run_ids: set[str], now: datetime.datetime) -> None:
-        """Write the windows' sum, and by how much it misses the sources' own totals, into finished runs' summaries."""
+        """Write the windows' sum, and by how much it misses the sources' own totals, into finished runs' summaries.
+
+        A run that lives again by a further source loses what was written of its first end.
+        """
         summaries = self._database[store.TRAINING_RUN_SUMMARY]
+        running = {"_id": {"$in": list(run_ids)}, "finished_at": None}
+        summaries.update_many(running, {"$unset": {"settled": ""}})
         finished = list(
             summaries.find({"_id": {"$in": list(run_ids)}, "finished_at": {"$ne": None}}, {"energy_kwh": 1})
         )

@@ -23,6 +23,7 @@ _COUNTED = {
     "accuracy": "accuracy_count",
 }
 _SHARES = "energy_percentiles_kwh"  # one aggregate for all of them: each would keep all values by itself
+_LEAST_SPREAD = 1e-6  # of the mean; rounding is some 1e-15
 _PERCENTILES = {"energy_p50_kwh": 0.5, "energy_p90_kwh": 0.9, "energy_p99_kwh": 0.99}
 
 
@@ -48,7 +49,7 @@ def fold(rows: DataFrame, *, watermark_s: int) -> DataFrame:
             F.avg("gpu_utilization_pct").alias("gpu_utilization_avg_pct"),
             F.avg("loss").alias("loss_avg"),
             F.avg("accuracy").alias("accuracy_avg"),
-            _correlation("energy_kwh", "cpu_utilization_pct").alias("energy_cpu_utilization_corr"),
+            _energy_cpu_correlation().alias("energy_cpu_utilization_corr"),
             F.coalesce(F.sum("interval_s"), F.lit(0.0)).alias("interval_s"),
             *(F.count(name).alias(count) for name, count in _COUNTED.items()),
             *(F.max(name).alias(name) for name in (*CONTEXT, "simulated")),
@@ -59,11 +60,19 @@ def fold(rows: DataFrame, *, watermark_s: int) -> DataFrame:
     )
 
 
-def _correlation(one: str, other: str) -> Column:
+def _energy_cpu_correlation() -> Column:
     """Return Pearson's correlation, null when either is constant: Spark's own `corr` then divides by zero and fails."""
-    both = F.col(one).isNotNull() & F.col(other).isNotNull()
-    spread = F.stddev_pop(F.when(both, F.col(one))) * F.stddev_pop(F.when(both, F.col(other)))
-    return F.covar_pop(one, other) / F.nullif(spread, F.lit(0.0))
+    energy, cpu = F.col("energy_kwh"), F.col("cpu_utilization_pct")
+    both = energy.isNotNull() & cpu.isNotNull()
+    energy_mean = F.sum(energy) / F.nullif(F.count(energy), F.lit(0))
+    energy_spread = _if_no_rounding(F.stddev_pop(F.when(both, energy)), energy_mean)
+    cpu_spread = _if_no_rounding(F.stddev_pop(F.when(both, cpu)), F.avg(cpu))
+    return F.covar_pop(energy, cpu) / F.nullif(energy_spread * cpu_spread, F.lit(0.0))
+
+
+def _if_no_rounding(spread: Column, mean: Column) -> Column:
+    """Return a spread that is one: when partial sums are merged, a constant comes to have one by rounding alone."""
+    return F.when(spread > F.lit(_LEAST_SPREAD) * F.abs(mean), spread)
 
 
 _FIGURES = tuple(name for name in Aggregate.__annotations__ if name not in {"revision", "context"})
