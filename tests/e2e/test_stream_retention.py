@@ -19,7 +19,7 @@ from wattline_streaming.backlog import batch_under_way
 RUNS = 5
 RETENTION_DAYS = 10 / 86_400
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 
 def drain(line: Line, stream: Service) -> None:

@@ -25,6 +25,7 @@ from wattline_streaming.repair import Repair, repair
 from wattline_streaming.retention import Retainer
 
 RUN, SUMMARY, RAW = store.AGGREGATED_METRICS, store.TRAINING_RUN_SUMMARY, store.TRAINING_METRICS
+ROLLUPS = store.AGGREGATED_ROLLUPS
 SAMPLES = 70  # two windows
 WINDOW = store.window_id("run", round(START.timestamp() * 1e6))
 ELSEWHERE = store.window_id("run", round((START + datetime.timedelta(hours=1)).timestamp() * 1e6))
@@ -41,7 +42,7 @@ def settle(line: Line) -> None:
 def contents(database: Database[Document]) -> dict[str, list[Document]]:
     """Return all that is to be as before, which is all but how often a window was settled, and when."""
     kept: dict[str, list[Document]] = {}
-    for name in (RUN, SUMMARY, RAW, store.DIRTY_WINDOWS):
+    for name in (RUN, SUMMARY, RAW, ROLLUPS, store.DIRTY_WINDOWS):
         kept[name] = list(database[name].find({}, {"settled.settled_at": 0, "aggregate.revision": 0}).sort("_id"))
     return kept
 
@@ -76,7 +77,7 @@ def settled(running_stack: Stack, spark: SparkSession) -> dict[str, list[Documen
     made.consume(run_events("running", samples=SAMPLES, finished=False))
     settle(made)
     assert audit(database, made.now).clean
-    documents = {name: list(database[name].find()) for name in (RUN, SUMMARY, RAW)}
+    documents = {name: list(database[name].find()) for name in (RUN, SUMMARY, RAW, ROLLUPS)}
     database.client.drop_database(database.name)
     return documents
 
@@ -111,6 +112,7 @@ class Damage:
             assert done.modified_count == 1 or done.upserted_id is not None
 
 
+DAY = {"dimension": "user_id", "length_s": store.DAY_S}
 DAMAGES = {
     "a window's energy": Damage(RUN, {"_id": WINDOW}, {"$set": {"aggregate.energy_kwh": 1.0}}),
     "a window's emissions": Damage(RUN, {"_id": WINDOW}, {"$set": {"aggregate.emissions_kg": 1.0}}),
@@ -144,6 +146,9 @@ DAMAGES = {
     "a mark without a mark": Damage(store.DIRTY_WINDOWS, {"_id": WINDOW}, {"$set": {"due_at": YESTERDAY}}),
     "a mark of nothing": Damage(store.DIRTY_WINDOWS, {"_id": ELSEWHERE}, {"$set": MARK}),
     "a mark of no window": Damage(store.DIRTY_WINDOWS, {"_id": "x"}, {"$set": {"run_id": "run"}}),
+    "a rollup's energy": Damage(ROLLUPS, DAY, {"$set": {"aggregate.energy_kwh": 1.0}}),
+    "a rollup is gone": Damage(ROLLUPS, DAY, None),
+    "a rollup of no window": Damage(ROLLUPS, {"_id": "x"}, {"$set": {**DAY, "window_start": YESTERDAY, "key": "x"}}),
 }
 
 

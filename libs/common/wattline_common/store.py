@@ -81,7 +81,8 @@ AUDIT = "audit"  # the last audit's
 WINDOW_LENGTH_S = 60
 SETTLEMENT = 2**40  # a window's revision = settlement * SETTLEMENT + events
 
-HOUR_S, DAY_S = 3_600, 86_400  # lengths of rollups; an hour and a day of UTC
+HOUR_S = 3_600  # lengths of rollups: an hour and a day of UTC
+DAY_S = 86_400
 ROLLUP_DIMENSIONS = ("run_id", "user_id", "project", "model_name", "region_iso")
 MEAN_WEIGHTS: Mapping[str, str] = {  # an aggregate's means, and the figure that weighs each when several are composed
     "power_avg_w": "interval_s",

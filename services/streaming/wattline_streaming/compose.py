@@ -12,9 +12,28 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from wattline_common.store import DAY_S, HOUR_S, MEAN_WEIGHTS, ROLLUP_DIMENSIONS, Document, Rollup, rollup_id
+from wattline_common.store import (
+    DAY_S,
+    HOUR_S,
+    MEAN_WEIGHTS,
+    ROLLUP_DIMENSIONS,
+    Document,
+    Rollup,
+    rollup_id,
+)
 
-__all__ = ["GROUPS", "RUN", "all_rollups", "floor", "group_days", "group_hours", "run_days", "run_hours", "total"]
+__all__ = [
+    "GROUPS",
+    "RUN",
+    "all_rollups",
+    "floor",
+    "group_days",
+    "group_hours",
+    "is_whole",
+    "run_days",
+    "run_hours",
+    "total",
+]
 
 RUN, GROUPS = ROLLUP_DIMENSIONS[0], ROLLUP_DIMENSIONS[1:]
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -34,8 +53,15 @@ _SUMS = (
 
 _WEIGHTLESS = dict.fromkeys(MEAN_WEIGHTS.values(), 0)
 _COLUMNS = (*_COUNTS, *_SUMS, *MEAN_WEIGHTS, "power_min_w", "power_max_w")
+_NEEDED = {"context", *_COLUMNS} - {"windows", "power_min_w", *MEAN_WEIGHTS.values()}
 _row = operator.itemgetter(*_COLUMNS)
 _Figures = Mapping[str, Any]
+
+
+def is_whole(window: Mapping[str, Any]) -> bool:
+    """Return whether a window has all that rollups are made of; one that has not is damaged, which the audit tells."""
+    aggregate = window.get("aggregate") or {}
+    return isinstance(window.get("window_start"), datetime.datetime) and aggregate.keys() >= _NEEDED
 
 
 def run_hours(windows: Iterable[Mapping[str, Any]]) -> list[Rollup]:
@@ -44,7 +70,7 @@ def run_hours(windows: Iterable[Mapping[str, Any]]) -> list[Rollup]:
     An hour counts in one group by dimension: the highest that its windows name, as a window does with its events.
     """
     parts: dict[tuple[str, bool, datetime.datetime], list[Document]] = defaultdict(list)
-    for window in windows:
+    for window in filter(is_whole, windows):
         aggregate = window["aggregate"]
         hour = floor(window["window_start"], HOUR_S)
         parts[window["run_id"], bool(aggregate["context"]["simulated"]), hour].append(aggregate)

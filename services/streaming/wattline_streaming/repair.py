@@ -70,7 +70,8 @@ def repair(database: Database[Document], *, now: Callable[[], datetime.datetime]
                 mender.mend_run(run.run_id)
         if before.marks:
             mender.mend_marks()
-        if before.rollups:
+        # Marked windows are rolled up when they settle; damaged ones that stay must not become the truth of rollups.
+        if not mender.not_mended and any(rollups.differences(database)):
             mender.mended.append(f"{rollups.rebuild(database)} rollups: composed anew")
     except PyMongoError as error:
         raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error

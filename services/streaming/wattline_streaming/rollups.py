@@ -22,7 +22,17 @@ from pymongo.errors import PyMongoError
 from wattline_common import store
 from wattline_common.errors import StoreUnavailableError
 from wattline_common.store import DAY_S, HOUR_S, Document, Rollup
-from wattline_streaming.compose import GROUPS, RUN, all_rollups, floor, group_days, group_hours, run_days, run_hours
+from wattline_streaming.compose import (
+    GROUPS,
+    RUN,
+    all_rollups,
+    floor,
+    group_days,
+    group_hours,
+    is_whole,
+    run_days,
+    run_hours,
+)
 
 __all__ = ["differences", "rebuild", "roll_up"]
 
@@ -185,7 +195,7 @@ def _of_groups(
 
 def _days(database: Database[Document]) -> Iterator[tuple[_ById, _ById]]:
     """Yield by day what its windows make and what is stored; in memory are an hour's windows and a day's rollups."""
-    windows = database[store.AGGREGATED_METRICS].find().sort("window_start", ASCENDING)
+    windows = filter(is_whole, database[store.AGGREGATED_METRICS].find().sort("window_start", ASCENDING))
     rollups = database[store.AGGREGATED_ROLLUPS].find().sort("window_start", ASCENDING)
     both = heapq.merge(windows, rollups, key=_start)
     for _, of_day in itertools.groupby(both, key=lambda document: floor(_start(document), DAY_S)):
@@ -231,10 +241,12 @@ def _same(one: Any, other: Any) -> bool:  # noqa: ANN401  # numbers, or null
 def _unsettled(database: Database[Document]) -> set[tuple[str | None, int, datetime.datetime]]:
     """Return the rollups with a window still to be settled: the run, or none for all groups; length and start."""
     unsettled: set[tuple[str | None, int, datetime.datetime]] = set()
-    for mark in database[store.DIRTY_WINDOWS].find({}, {"run_id": 1, "window_start_us": 1}):
+    for mark in database[store.DIRTY_WINDOWS].find(
+        {"window_start_us": {"$ne": None}}, {"run_id": 1, "window_start_us": 1}
+    ):
         start = _EPOCH + datetime.timedelta(microseconds=mark["window_start_us"])
         for length_s in (HOUR_S, DAY_S):
-            unsettled |= {(key, length_s, floor(start, length_s)) for key in (mark["run_id"], None)}
+            unsettled |= {(key, length_s, floor(start, length_s)) for key in (mark.get("run_id"), None)}
     return unsettled
 
 
