@@ -35,7 +35,7 @@ from wattline_common.schemas import VERSIONS
 from wattline_common.store import SETTLEMENT, Document
 from wattline_stack import StackSettings
 from wattline_stack.services import Service
-from wattline_streaming.audit import RunAudit
+from wattline_streaming.audit import RunAudit, audit, record
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -201,14 +201,18 @@ def test_every_damaged_message_is_told_once(damage: Damage) -> None:
 
 @pytest.fixture(scope="module")
 def scraped(contract: ContractLine, probes: Probes, evolution: Evolution, damage: Damage) -> Metrics:
-    """Scrape once the stream has told of everything so far, and nothing is left to do."""
+    """Scrape once the stream has told of everything so far and nothing is left to do; an audit has ended, too."""
     contract.wait_until_settled()
+    found = audit(contract.line.database)
+    record(contract.line.database, found, at=now(), repaired=0)
+    assert found.clean, found.as_text()
 
     def told() -> bool:
         metrics = probes.metrics()
         booked = metrics["wattline_events_booked_total", NO_LABELS] == contract.expected
         left = {"wattline_lag_messages", "wattline_windows_dirty"}
-        return booked and all(metrics.get((name, NO_LABELS)) == 0 for name in left)
+        audited = metrics.get(("wattline_audit_clean", NO_LABELS)) == 1
+        return booked and audited and all(metrics.get((name, NO_LABELS)) == 0 for name in left)
 
     wait_for(told, lambda: f"{contract.expected} events to be told: {probes.get('/metrics')}")
     return probes.metrics()
@@ -238,7 +242,7 @@ def test_what_prometheus_reads_equals_the_store(
 def test_a_healthy_stream_says_so(scraped: Metrics) -> None:
     """No problem, no failure; batches took time in each of Spark's parts; its times are of now."""
     problems = {dict(labels)["part"]: value for (name, labels), value in scraped.items() if name == "wattline_problem"}
-    assert problems == {"query": 0, "settling": 0, "registry": 0, "backlog": 0}
+    assert problems == {"query": 0, "settling": 0, "retention": 0, "registry": 0, "backlog": 0}
     assert scraped["wattline_query_failures_total", NO_LABELS] == 0
     assert scraped["wattline_batches_total", NO_LABELS] > 3
     whole_s = scraped["wattline_batch_seconds_total", frozenset({("part", "triggerExecution")})]
@@ -250,10 +254,10 @@ def test_a_healthy_stream_says_so(scraped: Metrics) -> None:
 
 
 def test_every_metric_of_the_table_is_there_and_no_other(scraped: Metrics) -> None:
-    """The table in the service's README and /metrics of a stream that has worked name the same."""
+    """The table in the service's README and /metrics of a stream that has worked name the same, but for errors."""
     readme = (ROOT / "services" / "streaming" / "README.md").read_text(encoding="utf-8")
     told = set(re.findall(r"^\| `(wattline_[a-z_]+)` \|", readme, re.MULTILINE))
-    assert told == {name for name, _ in scraped}
+    assert told - {"wattline_last_error_timestamp_seconds"} == {name for name, _ in scraped}
 
 
 @dataclass
