@@ -26,6 +26,7 @@ _COUNTED = (
     store.AGGREGATED_METRICS,
     store.REJECTED_EVENTS,
 )
+_READ_EVENTS = 10_000  # at a time: without it the embedded store sends all at once, more than a message may have
 _RAW_FIELDS = dict.fromkeys(
     (
         "run_id",
@@ -158,7 +159,7 @@ def audit(database: Database[Document]) -> Audit:
 def _recount(database: Database[Document]) -> tuple[dict[str, _Run], dict[str, int]]:
     runs: dict[str, _Run] = defaultdict(_Run)
     by_type: dict[str, int] = defaultdict(int)
-    for event in database[store.TRAINING_METRICS].find({}, _RAW_FIELDS):
+    for event in database[store.TRAINING_METRICS].find({}, _RAW_FIELDS, batch_size=_READ_EVENTS):
         by_type[event["event_type"]] += 1
         run = runs[event["run_id"]]
         source = run.sources[event["source_id"]]

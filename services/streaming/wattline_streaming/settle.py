@@ -29,6 +29,7 @@ __all__ = ["Settled", "Settler", "WindowSink"]
 
 _LOG = logging.getLogger(__name__)
 _MOST_WINDOWS = 50_000  # a step; the rest is due in the next
+_READ_EVENTS = 10_000
 _RELATIVE_TOLERANCE = 1e-9
 _RAW_FIELDS = dict.fromkeys((*ARROW_SCHEMA.names, "timestamp", "timestamp_us", "devices.kind", "devices.energy_kwh"), 1)
 
@@ -112,7 +113,8 @@ class Settler:
         projection = {"run_id": 1, "timestamp_us": 1, **fields}
         for first_us, last_us in _stretches({mark["window_start_us"] for mark in marks.values()}):
             wanted = {"timestamp_us": {"$gte": first_us, "$lt": last_us}}
-            for event in self._database[store.TRAINING_METRICS].find(wanted, projection):
+            # Without a limit the embedded store answers with all of it at once, more than a message may have.
+            for event in self._database[store.TRAINING_METRICS].find(wanted, projection, batch_size=_READ_EVENTS):
                 window = store.window_id(event["run_id"], store.window_start_us(event["timestamp_us"]))
                 if window in marks:
                     yield window, _at_full_resolution(event)
