@@ -42,7 +42,7 @@ class Output:
         # Raw energies are whole millijoules each; a sum of kWh is one within rounding.
         energies: dict[str, float] = defaultdict(float)
         projection = {name: 1 for name in (self.run_id, self.energy, self.events) if name}
-        for document in line.client[database][self.collection].find({}, projection):
+        for document in line.client[database][self.collection].find({}, projection, batch_size=10_000):
             run_id = document[self.run_id]
             events, millijoules = found[run_id]
             energy = _at(document, self.energy) * _MJ_PER_KWH
