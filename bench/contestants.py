@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import venv
@@ -18,6 +17,7 @@ import psutil
 from bench.line import Line
 from bench.recording import Sums
 from wattline_common import kafka, store
+from wattline_common.errors import ResourceError
 from wattline_stack.progress import ProgressView
 
 __all__ = ["PLAIN_LOOP", "QUIX", "WATTLINE", "Contestant", "Output", "contestants", "problems"]
@@ -42,7 +42,7 @@ class Output:
         # Raw energies are whole millijoules each; a sum of kWh is one within rounding.
         energies: dict[str, float] = defaultdict(float)
         projection = {name: 1 for name in (self.run_id, self.energy, self.events) if name}
-        for document in line.client[database][self.collection].find({}, projection):
+        for document in line.client[database][self.collection].find({}, projection, batch_size=10_000):
             run_id = document[self.run_id]
             events, millijoules = found[run_id]
             energy = _at(document, self.energy) * _MJ_PER_KWH
@@ -68,8 +68,12 @@ class Contestant:
 
     def start(self, line: Line) -> psutil.Process:
         """Start it."""
-        name = self.name.replace(" ", "-").lower()
-        return line.start(name, self.command(line), self.environment(line))
+        return line.start(self.name, self.command(line), self.environment(line))
+
+    def require_running(self, line: Line, process: psutil.Process) -> None:
+        """Raise `ResourceError` when it has ended."""
+        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            raise ResourceError(f"{self.name} has ended; its log ends:\n{line.tail(self.name)}")
 
     def stored(self, line: Line) -> int:
         """Return how many raw events are in the store, at little cost."""
@@ -163,9 +167,9 @@ def _quix_python(cache_dir: Path, progress: ProgressView) -> Path:
     if not (folder / "done").exists():
         with progress.task("installing Quix Streams for the bench, once"):
             venv.create(folder, with_pip=False, clear=True)
-            environment = {**os.environ, "VIRTUAL_ENV": str(folder)}
-            options = ["--quiet", "--compile-bytecode", "--require-hashes", "-r", str(lock)]
-            subprocess.run([sys.executable, "-m", "uv", "pip", "install", *options], env=environment, check=True)
+            # By --python: uv as a module of this Python would take this one's venv, whatever VIRTUAL_ENV says.
+            options = ["--python", str(python), "--quiet", "--compile-bytecode", "--require-hashes", "-r", str(lock)]
+            subprocess.run([sys.executable, "-m", "uv", "pip", "install", *options], check=True)
             (folder / "done").touch()
     return python
 

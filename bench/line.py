@@ -19,6 +19,7 @@ from wattline_common.store import Document
 from wattline_stack import Endpoints, Stack, StackSettings
 from wattline_stack.processes import ProcessTable, spawn
 
+_TAIL_LINES = 15
 __all__ = ["STORE_HEAP_MB", "Line", "running_line"]
 
 STORE_HEAP_MB = 3_000  # so that nobody pays for a store that is full
@@ -40,10 +41,17 @@ class Line:
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> psutil.Process:
         """Start a contestant; it ends with the line."""
-        log = self.data_dir / f"{name}.log"
+        log = self._log(name)
         process, _ = spawn(command, self.data_dir, log, {**os.environ, **self.endpoints.environment(), **environment})
         self._started.append(process)
         return psutil.Process(process.pid)
+
+    def tail(self, name: str) -> str:
+        """Return the end of a contestant's log."""
+        return "\n".join(self._log(name).read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:])
+
+    def _log(self, name: str) -> Path:
+        return self.data_dir / f"{name.replace(' ', '-').lower()}.log"
 
     def stop_started(self, timeout_s: float = 30.0) -> None:
         """End what was started, by SIGKILL what does not obey SIGTERM."""

@@ -97,7 +97,7 @@ def _worked_off(
         before = {name: sum(server.cpu_times()[:2]) for name, server in line.servers().items()}
     seconds = wait_until_stored(contestant, line, process, sums) - started_s
     stored = cpu_seconds(line, process)
-    _wait(lambda: contestant.settled(line), process, contestant, "it does not come to rest")
+    _wait(lambda: contestant.settled(line), line, process, contestant, "it does not come to rest")
     settled = cpu_seconds(line, process)
     found = problems(contestant, line, sums)
     if found:
@@ -109,7 +109,7 @@ def _worked_off(
 def wait_until_stored(contestant: Contestant, line: Line, process: psutil.Process, sums: Sums) -> float:
     """Return the moment (monotonic) at which raw events, summaries and windows held what ``sums`` say."""
     total = sum(events for events, _ in sums.values())
-    _wait(lambda: contestant.stored(line) >= total, process, contestant, f"not all of {total} events are stored")
+    _wait(lambda: contestant.stored(line) >= total, line, process, contestant, f"not all of {total} events are stored")
     looked_s = 0.0
 
     def complete() -> bool:
@@ -117,16 +117,15 @@ def wait_until_stored(contestant: Contestant, line: Line, process: psutil.Proces
         looked_s = time.monotonic()
         return all(output.sums(line, contestant.database) == sums for output in (contestant.runs, contestant.windows))
 
-    _wait(complete, process, contestant, "its summaries and windows do not add up to the ledger")
+    _wait(complete, line, process, contestant, "its summaries and windows do not add up to the ledger")
     return looked_s
 
 
-def _wait(ready: Callable[[], bool], process: psutil.Process, contestant: Contestant, problem: str) -> None:
+def _wait(ready: Callable[[], bool], line: Line, process: psutil.Process, contestant: Contestant, problem: str) -> None:
     """Poll until it is so; raise `ResourceError` after the deadline, or when the contestant has ended."""
     end_s = time.monotonic() + _DEADLINE_S
     while not ready():
-        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-            raise ResourceError(f"{contestant.name} has ended: see its log")
+        contestant.require_running(line, process)
         if time.monotonic() > end_s:
             raise ResourceError(f"{contestant.name}: {problem} within {_DEADLINE_S:.0f} s")
         time.sleep(_LOOK_S)

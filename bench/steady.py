@@ -110,12 +110,12 @@ def steady_trial(
     with running_line(folder / "line") as line:
         process = contestant.start(line)
         fleet = _fleet(line, runs, warm_up_s + seconds, ledger)
-        for _ in _until(time.monotonic() + warm_up_s, process, contestant):
+        for _ in _until(time.monotonic() + warm_up_s, line, process, contestant):
             time.sleep(_LOOK_S)
         probes, before, load = _Probes(line, contestant), cpu_seconds(line, process), os.getloadavg()[0]
         stored, looks = contestant.stored(line), [resident_mb(process)]
         looked_s = time.monotonic()
-        for now_s in _until(looked_s + seconds, process, contestant):
+        for now_s in _until(looked_s + seconds, line, process, contestant):
             probes.look()
             if now_s - looked_s >= _MEMORY_LOOK_S:
                 looks.append(resident_mb(process))
@@ -139,11 +139,10 @@ def _fleet(line: Line, runs: int, seconds: float, ledger: Path) -> subprocess.Po
         return subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=log, stderr=log)
 
 
-def _until(end_s: float, process: psutil.Process, contestant: Contestant) -> Iterator[float]:
+def _until(end_s: float, line: Line, process: psutil.Process, contestant: Contestant) -> Iterator[float]:
     """Yield the time until it is over; raise `ResourceError` when the contestant has ended."""
     while (now_s := time.monotonic()) < end_s:
-        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-            raise ResourceError(f"{contestant.name} has ended: see its log")
+        contestant.require_running(line, process)
         yield now_s
 
 

@@ -15,8 +15,10 @@ from typing import Any
 
 from quixstreams import Application, State  # pants: no-infer-dep
 from quixstreams.dataframe.windows import Count, Max, Mean, Sum  # pants: no-infer-dep
-from quixstreams.models import AvroDeserializer, SchemaRegistryClientConfig  # pants: no-infer-dep
-from quixstreams.sinks.base import SinkBatch, SinkItem  # pants: no-infer-dep
+from quixstreams.models.serializers.avro import AvroDeserializer  # pants: no-infer-dep
+from quixstreams.models.serializers.schema_registry import SchemaRegistryClientConfig  # pants: no-infer-dep
+from quixstreams.sinks.base import SinkBatch  # pants: no-infer-dep
+from quixstreams.sinks.base.item import SinkItem  # pants: no-infer-dep
 from quixstreams.sinks.community.mongodb import MongoDBSink  # pants: no-infer-dep
 
 _CHECKPOINT_S = 1.0  # its default of 5 s would keep an event from the store for as long

@@ -30,6 +30,7 @@ __all__ = [
     "HOUR_S",
     "MEAN_WEIGHTS",
     "PIPELINE_HEALTH",
+    "READ_TOGETHER",
     "REJECTED_EVENTS",
     "ROLLUP_DIMENSIONS",
     "SCHEMAS",
@@ -79,6 +80,7 @@ STREAMING = "streaming"  # the stream's document there
 AUDIT = "audit"  # the last audit's
 
 WINDOW_LENGTH_S = 60
+READ_TOGETHER = 10_000  # documents: unasked, the embedded store sends all at once, more than a message may have
 SETTLEMENT = 2**40  # a window's revision = settlement * SETTLEMENT + events
 
 HOUR_S = 3_600  # lengths of rollups: an hour and a day of UTC

@@ -175,7 +175,7 @@ def _audit(database: Database[Document], now: datetime.datetime) -> Audit:
 def _recount(database: Database[Document]) -> tuple[dict[str, RunCount], dict[str, int]]:
     runs: dict[str, RunCount] = defaultdict(RunCount)
     by_type: dict[str, int] = defaultdict(int)
-    for event in database[store.TRAINING_METRICS].find({}, RAW_FIELDS):
+    for event in database[store.TRAINING_METRICS].find({}, RAW_FIELDS, batch_size=store.READ_TOGETHER):
         by_type[event["event_type"]] += 1
         runs[event["run_id"]].add(event)
     return runs, by_type
@@ -183,7 +183,7 @@ def _recount(database: Database[Document]) -> tuple[dict[str, RunCount], dict[st
 
 def _windows_by_run(database: Database[Document]) -> dict[str, dict[str, Document]]:
     windows: dict[str, dict[str, Document]] = defaultdict(dict)
-    for window in database[store.AGGREGATED_METRICS].find({}, _WINDOW_FIELDS):
+    for window in database[store.AGGREGATED_METRICS].find({}, _WINDOW_FIELDS, batch_size=store.READ_TOGETHER):
         windows[str(window.get("run_id"))][window["_id"]] = window.get("aggregate", {})
     return windows
 

@@ -195,9 +195,11 @@ def _of_groups(
 
 def _days(database: Database[Document]) -> Iterator[tuple[_ById, _ById]]:
     """Yield by day what its windows make and what is stored; in memory are an hour's windows and a day's rollups."""
-    windows = filter(is_whole, database[store.AGGREGATED_METRICS].find().sort("window_start", ASCENDING))
-    rollups = database[store.AGGREGATED_ROLLUPS].find().sort("window_start", ASCENDING)
-    both = heapq.merge(windows, rollups, key=_start)
+    all_windows, all_rollups_kept = (
+        database[name].find(batch_size=store.READ_TOGETHER).sort("window_start", ASCENDING)
+        for name in (store.AGGREGATED_METRICS, store.AGGREGATED_ROLLUPS)
+    )
+    both = heapq.merge(filter(is_whole, all_windows), all_rollups_kept, key=_start)
     for _, of_day in itertools.groupby(both, key=lambda document: floor(_start(document), DAY_S)):
         hours: list[Rollup] = []
         stored: _ById = {}
