@@ -123,7 +123,6 @@ class Settler:
         projection = {"run_id": 1, "timestamp_us": 1, **fields}
         for first_us, last_us in _stretches({mark["window_start_us"] for mark in marks.values()}):
             wanted = {"timestamp_us": {"$gte": first_us, "$lt": last_us}}
-            # Without a limit the embedded store answers with all of it at once, more than a message may have.
             for event in self._database[store.TRAINING_METRICS].find(
                 wanted, projection, batch_size=store.READ_TOGETHER
             ):
