@@ -42,7 +42,6 @@ _LONGEST_WAIT_S = 30.0
 _DRAIN_S = 20.0
 _BETWEEN_TRIGGERS = "Waiting"  # so begins Spark's word for a query that has done what there was to do
 _POLL_S = 0.2
-_LONGEST_UNSETTLED = datetime.timedelta(seconds=60)
 
 
 class Job:
@@ -143,7 +142,7 @@ class Job:
             rows = windows.toArrow().to_pylist()  # the batch's one action: it runs the ledger, too
             self._sink(rows, {})
             before = self._last_progress()
-            settled = Settled() if self._settling_can_wait(self._is_behind(before)) else self._upkeep.settle()
+            settled = Settled() if self._upkeep.can_wait(busy=self._is_behind(before)) else self._upkeep.settle()
             self._failures = 0
             self._note(before)
             facts: StreamingHealth = {
@@ -163,8 +162,8 @@ class Job:
         while not stop.wait(self._settings.settle_interval_s):
             self._vitals.beat(SETTLING, pause_s=self._settings.settle_interval_s)
             query = self._query
-            between_batches = query is not None and query.isActive and query.status["isTriggerActive"]
-            if not self._settling_can_wait(between_batches) and self._busy.acquire(blocking=False):
+            in_a_batch = query is not None and query.isActive and query.status["isTriggerActive"]
+            if not self._upkeep.can_wait(busy=in_a_batch) and self._busy.acquire(blocking=False):
                 try:
                     self._upkeep.settle()
                     self._note(self._last_progress())
@@ -178,11 +177,6 @@ class Job:
     def _is_behind(self, progress: StreamingQueryProgress | None) -> bool:
         """Return whether a batch was so large that there was a backlog."""
         return progress is not None and progress.numInputRows > self._settings.max_offsets_per_trigger / 2
-
-    def _settling_can_wait(self, busy: bool) -> bool:
-        """Return whether events that wait come before windows that do; settling waits a minute at most."""
-        last = self._figures.last_settling_at
-        return busy and last is not None and _now() - last < _LONGEST_UNSETTLED
 
     def _note(self, progress: StreamingQueryProgress | None) -> None:
         """Add up what Spark tells of a batch, which it does once the batch is over."""

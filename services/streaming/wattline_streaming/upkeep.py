@@ -16,6 +16,7 @@ from wattline_streaming.vitals import RETENTION, SETTLING, Vitals
 __all__ = ["Upkeep"]
 
 _LOG = logging.getLogger(__name__)
+_LONGEST_UNSETTLED = datetime.timedelta(seconds=60)
 
 Done = TypeVar("Done")
 
@@ -31,6 +32,11 @@ class Upkeep:
         self._retainer = retainer
         self._figures = figures
         self._vitals = vitals
+
+    def can_wait(self, *, busy: bool) -> bool:
+        """Return whether events that wait come before windows that do; settling waits a minute at most."""
+        last = self._figures.last_settling_at
+        return busy and last is not None and _now() - last < _LONGEST_UNSETTLED
 
     def settle(self) -> Settled:
         """Settle what is due; return how much it was."""
