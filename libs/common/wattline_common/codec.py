@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import fastavro
-from fastavro.schema import SchemaParseException
 
 from wattline_common.errors import ContractError
 from wattline_common.events import EPOCH, EVENT_TYPES, Event
+from wattline_common.readable import parse_readable
 from wattline_common.schemas import VERSIONS
 from wattline_common.strict import refuse_silent_changes, strict_writer_schema
 
@@ -133,9 +133,9 @@ def _reader_schema(full_name: str) -> Any:  # noqa: ANN401  # as above
 
 def _parse(schema_id: int, text: str) -> dict[str, Any]:
     try:
-        parsed = fastavro.parse_schema(json.loads(text))
-    except (SchemaParseException, ValueError, KeyError, TypeError) as error:  # the last two: JSON, yet no schema
-        raise ContractError("foreign_schema", f"schema id {schema_id} is no Avro schema: {error!r}") from error
+        parsed = parse_readable(text)
+    except ValueError as error:
+        raise ContractError("foreign_schema", f"schema id {schema_id} is none that we read by: {error}") from error
     if not isinstance(parsed, dict) or parsed["type"] != "record" or parsed["name"] not in _TYPES_BY_FULL_NAME:
         name = parsed.get("name") if isinstance(parsed, dict) else parsed
         raise ContractError("foreign_schema", f"schema id {schema_id} is of {name}, which is no event of ours")

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import fastavro
+
+from wattline_common.symbols import Symbol
 
 __all__ = ["Break", "Direction", "Schema", "breaks", "breaks_with_any"]
 
@@ -28,7 +29,7 @@ _NOTHING = "no such field"
 _NEW_FIELD = "leave it, and add a new field with a default beside it"
 
 
-class Direction(StrEnum):
+class Direction(Symbol):
     """Whom a change breaks."""
 
     BACKWARD = "backward"

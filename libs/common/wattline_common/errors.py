@@ -7,6 +7,7 @@ WattlineError
 │   ├── BrokerUnavailableError
 │   ├── RegistryUnavailableError
 │   └── StoreUnavailableError
+├── StoreRefusedError       the operator: the store answers, and refuses
 └── StopError               the operator: going on would spoil data, so the process stops
     ├── IdentityMismatchError   another Kafka, registry or store than before
     └── ResourceError           a port, memory or disk is lacking, or a download is not what was pinned
@@ -22,6 +23,7 @@ __all__ = [
     "RegistryUnavailableError",
     "ResourceError",
     "StopError",
+    "StoreRefusedError",
     "StoreUnavailableError",
     "UnavailableError",
     "WattlineError",
@@ -62,6 +64,10 @@ class RegistryUnavailableError(UnavailableError):
 
 class StoreUnavailableError(UnavailableError):
     """The store does not answer."""
+
+
+class StoreRefusedError(WattlineError):
+    """The store answers and refuses: a right that is lacking, a rule that a document breaks, a disk that is full."""
 
 
 class StopError(WattlineError):

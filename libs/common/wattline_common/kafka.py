@@ -11,7 +11,7 @@ import datetime
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +40,7 @@ __all__ = [
     "Topic",
     "appended_at",
     "cluster_id",
+    "delete_before",
     "ensure_topics",
     "offsets",
     "producer",
@@ -84,6 +85,7 @@ TOPICS = (
     Topic(TRAINING_AGGREGATES, 6, {"cleanup.policy": "compact,delete", "retention.ms": _FOURTEEN_DAYS_MS}),
     Topic(TRAINING_EVENTS_REJECTED, 1, {"cleanup.policy": "delete", "retention.ms": _FOURTEEN_DAYS_MS}),
 )
+_ALL = tuple(each.name for each in TOPICS)
 
 
 def producer(
@@ -145,11 +147,20 @@ def ensure_topics(
     return [f"created {name}" for name in created] + [line for lines in mended for line in lines]
 
 
-def require_topics(bootstrap_servers: str, security: KafkaSecurity = PLAINTEXT) -> None:
-    """Raise `ConfigurationError` unless we are let in and find all topics; `BrokerUnavailableError` without Kafka."""
+def require_topics(
+    bootstrap_servers: str,
+    security: KafkaSecurity = PLAINTEXT,
+    *,
+    topics: Collection[str] = _ALL,
+    timeout_s: float = _TIMEOUT_S,
+) -> None:
+    """Raise `ConfigurationError` unless we are let in and find the topics; `BrokerUnavailableError` without Kafka.
+
+    Who only produces asks for the topic it produces to: the others may be none of its user's to see.
+    """
     with _administering(bootstrap_servers, security) as admin:
-        present = admin.list_topics(timeout=_TIMEOUT_S).topics
-    missing = [topic.name for topic in TOPICS if topic.name not in present]
+        present = admin.list_topics(timeout=timeout_s).topics
+    missing = [topic for topic in topics if topic not in present]
     if missing:
         raise ConfigurationError(
             f"Kafka at KAFKA_BOOTSTRAP_SERVERS={bootstrap_servers} lacks {', '.join(missing)}; "
@@ -165,6 +176,14 @@ def offsets(bootstrap_servers: str, topic: str, security: KafkaSecurity = PLAINT
         first = _listed(admin, topic, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # untyped there
         after = _listed(admin, topic, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # likewise
     return {number: (first[number], after[number]) for number in partitions}
+
+
+def delete_before(bootstrap_servers: str, topic: str, security: KafkaSecurity, places: Mapping[int, int]) -> None:
+    """Delete the messages of each partition before an offset; raises as `cluster_id` does."""
+    before = [TopicPartition(topic, partition, offset) for partition, offset in places.items()]
+    with _administering(bootstrap_servers, security) as admin:
+        for deleted in admin.delete_records(before, request_timeout=_TIMEOUT_S).values():
+            deleted.result(_TIMEOUT_S)
 
 
 def appended_at(
@@ -192,7 +211,7 @@ def appended_at(
                 partition = message.partition()
                 if message.error() is None and partition is not None:
                     oldest.setdefault(partition, message.timestamp()[1])
-        return datetime.datetime.fromtimestamp(min(oldest.values()) / 1000, datetime.UTC) if oldest else None
+        return datetime.datetime.fromtimestamp(min(oldest.values()) / 1000, datetime.timezone.utc) if oldest else None
     except KafkaException as error:
         raise BrokerUnavailableError(
             f"cannot read {topic} at KAFKA_BOOTSTRAP_SERVERS={bootstrap_servers}: {error}"

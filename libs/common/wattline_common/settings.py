@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit, urlunsplit
 
 from wattline_common.environment import Environment
 from wattline_common.kafka_security import PLAINTEXT, KafkaSecurity
 
 __all__ = [
     "Endpoints",
+    "hosts",
     "kafka_security",
     "mongodb_uri",
     "replication_factor",
@@ -56,9 +57,17 @@ def replication_factor(environment: Environment | None = None) -> int:
 
 
 def without_login(url: str) -> str:
-    """Return an address as people may see it: without user and password."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    """Return an address as people may see it: without user and password, even where these are not escaped."""
+    # By the last @ and no parser: a password with a bare / # or ? in it would be taken for a host or a path.
+    login, _, bare = url.rpartition("@")
+    scheme, between, _ = login.partition("://")
+    return f"{scheme}{between}{bare}" if between else bare
+
+
+def hosts(uri: str) -> str:
+    """Return hosts and ports of an address alone, as people may see them; of a text that is no address, nothing."""
+    _, _, bare = without_login(uri).rpartition("://") if "://" in uri else ("", "", "")
+    return re.split(r"[/?#]", bare, maxsplit=1)[0] or "(no host)"
 
 
 def kafka_security(env: Environment) -> KafkaSecurity:

@@ -10,15 +10,18 @@ import argparse
 import datetime
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypedDict
 
 from pymongo import ASCENDING, IndexModel, MongoClient
+from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
+from typing_extensions import NotRequired
 
-from wattline_common.errors import ConfigurationError, StoreUnavailableError, WattlineError
-from wattline_common.settings import Endpoints
+from wattline_common.errors import ConfigurationError, WattlineError
+from wattline_common.settings import Endpoints, hosts
+from wattline_common.store_errors import answering
 
 __all__ = [
     "AGGREGATED_METRICS",
@@ -27,6 +30,7 @@ __all__ = [
     "DATABASE",
     "DAY_S",
     "DIRTY_WINDOWS",
+    "ERASURES",
     "HOUR_S",
     "MEAN_WEIGHTS",
     "PIPELINE_HEALTH",
@@ -43,6 +47,8 @@ __all__ = [
     "AuditHealth",
     "DirtyWindow",
     "Document",
+    "Erasure",
+    "ErasureWork",
     "LedgerRows",
     "RegistryHealth",
     "RejectedEvent",
@@ -63,6 +69,7 @@ __all__ = [
     "rollup_id",
     "window_id",
     "window_start_us",
+    "with_ids",
 ]
 
 Document = dict[str, Any]
@@ -74,6 +81,7 @@ AGGREGATED_METRICS = "aggregated_metrics"
 AGGREGATED_ROLLUPS = "aggregated_rollups"
 REJECTED_EVENTS = "rejected_events"
 DIRTY_WINDOWS = "dirty_windows"
+ERASURES = "erasures"
 SCHEMAS = "schemas"
 PIPELINE_HEALTH = "pipeline_health"
 STREAMING = "streaming"  # the stream's document there
@@ -81,6 +89,7 @@ AUDIT = "audit"  # the last audit's
 
 WINDOW_LENGTH_S = 60
 READ_TOGETHER = 10_000  # documents: unasked, the embedded store sends all at once, more than a message may have
+_IDS_TOGETHER = 500  # in one question: the embedded store compares each document it finds with each id
 SETTLEMENT = 2**40  # a window's revision = settlement * SETTLEMENT + events
 
 HOUR_S = 3_600  # lengths of rollups: an hour and a day of UTC
@@ -117,6 +126,7 @@ _INDEXES: Mapping[str, Sequence[IndexModel]] = {
     ],
     REJECTED_EVENTS: [IndexModel([("rejected_at", ASCENDING)])],
     DIRTY_WINDOWS: [IndexModel([("due_at", ASCENDING)])],
+    ERASURES: [IndexModel([("done_at", ASCENDING)])],
 }
 
 
@@ -295,7 +305,8 @@ class DirtyWindow(TypedDict):
     run_id: str
     window_start_us: int
     due_at: datetime.datetime  # when the settler looks at it
-    late: bool  # got an event after it was due: to be recomputed without comparing
+    late: bool  # got an event after it was due
+    suspect: bool  # its stored figures are not to be trusted: to be folded anew without comparing
     mark: str  # new with every batch that touches it; a settler removes only the mark it saw
 
 
@@ -312,6 +323,33 @@ class RejectedEvent(TypedDict):
     offset: int
     append_time: datetime.datetime
     rejected_at: datetime.datetime
+    cut_from_bytes: NotRequired[int]  # of a message so large that only the beginning of key and value is kept
+
+
+class ErasureWork(TypedDict, total=False):
+    """What an erasure under way needs to know; removed when it is done, as it names who is erased."""
+
+    names: list[str]  # the run; or the user, with the pseudonym that he may have in the store
+    runs: list[str]  # those found; not there before they are
+    runs_done: int  # of them, in their order
+    places_done: list[str]  # partitions that are done, as topic:partition
+
+
+class Erasure(TypedDict):
+    """A document of erasures: what must not come in again, or only by another name; `_id` is run|digest or user|digest.
+
+    The digest is keyed, so it tells nobody who it was. Beside these there are `key`, and `place|` with the id of each
+    rejected message that was removed.
+    """
+
+    _id: str
+    action: str  # erase or pseudonymise
+    asked_at: datetime.datetime
+    done_at: datetime.datetime | None
+    counts: NotRequired[dict[str, int]]  # what was removed or changed, by collection
+    pseudonym: NotRequired[str]
+    part_of: NotRequired[str]  # of a user's run: the user's document
+    work: NotRequired[ErasureWork]
 
 
 class LedgerRows(TypedDict):
@@ -382,20 +420,32 @@ class StreamingHealth(TypedDict, total=False):
 
 
 def connect(mongodb_uri: str, *, timeout_ms: int = 10_000) -> Database[Document]:
-    """Return the database of a store; nothing is sent yet."""
-    client: MongoClient[Document] = MongoClient(
-        mongodb_uri, serverSelectionTimeoutMS=timeout_ms, tz_aware=True, appname="wattline"
-    )
+    """Return the database of a store; nothing is sent yet. Raises `ConfigurationError` when the address is none."""
+    try:
+        client: MongoClient[Document] = MongoClient(
+            mongodb_uri, serverSelectionTimeoutMS=timeout_ms, tz_aware=True, appname="wattline"
+        )
+    except (PyMongoError, ValueError, TypeError):  # its text may hold a part of the password
+        raise ConfigurationError(
+            f"MONGODB_URI, which names {hosts(mongodb_uri)}, is no address of a store; write "
+            "mongodb://user:password@host:port/, in user and password / ? # @ : as %2F ..., and only options that exist"
+        ) from None
     return client[DATABASE]
 
 
 def ensure(database: Database[Document]) -> None:
-    """Create the indexes that are missing; raise `StoreUnavailableError`."""
-    try:
+    """Create the indexes that are missing; raise what `answering` raises."""
+    with answering():
         for collection, indexes in _INDEXES.items():
             database[collection].create_indexes(list(indexes))
-    except PyMongoError as error:
-        raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error
+
+
+def with_ids(
+    collection: Collection[Document], ids: Sequence[str], fields: Mapping[str, int] | None = None
+) -> Iterator[Document]:
+    """Yield the documents that have these `_id`s, of many too."""
+    for at in range(0, len(ids), _IDS_TOGETHER):
+        yield from collection.find({"_id": {"$in": ids[at : at + _IDS_TOGETHER]}}, fields)
 
 
 def event_id(run_id: str, source_id: str, seq: int) -> str:
@@ -411,7 +461,7 @@ def window_start_us(timestamp_us: int, length_s: int = WINDOW_LENGTH_S) -> int:
 
 def window_id(run_id: str, start_us: int, length_s: int = WINDOW_LENGTH_S) -> str:
     """Return the identity of a run's window: run_id|window_start|length, the start in ISO 8601, UTC."""
-    start = datetime.datetime.fromtimestamp(start_us // 1_000_000, tz=datetime.UTC)
+    start = datetime.datetime.fromtimestamp(start_us // 1_000_000, tz=datetime.timezone.utc)
     return f"{run_id}|{start:%Y-%m-%dT%H:%M:%SZ}|{length_s}"
 
 
@@ -442,22 +492,12 @@ def main() -> int:
     )
     parser.parse_args()
     try:
-        ensure(_connect_as_set())
+        ensure(connect(Endpoints.from_environment().mongodb_uri))
     except WattlineError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write("all indexes are there\n")
     return 0
-
-
-def _connect_as_set() -> Database[Document]:
-    try:
-        return connect(Endpoints.from_environment().mongodb_uri)
-    except PyMongoError as error:  # its text may hold the address, and so a password
-        raise ConfigurationError(
-            f"MONGODB_URI is no address of a MongoDB ({type(error).__name__}): set it to "
-            "mongodb://user:password@host:27017/, with user and password percent-encoded"
-        ) from error
 
 
 if __name__ == "__main__":

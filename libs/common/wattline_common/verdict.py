@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from fastavro.schema import SchemaParseException
 
 from wattline_common.compatibility import Break, breaks
+from wattline_common.symbols import Symbol
 
 __all__ = ["State", "Verdict", "judge"]
 
 
-class State(StrEnum):
+class State(Symbol):
     """What becomes of a schema that is to be registered."""
 
     REGISTERED = "registered"

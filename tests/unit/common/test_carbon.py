@@ -66,7 +66,7 @@ def test_the_table_is_sound() -> None:
         assert code == zone.zone
         assert code == carbon.WORLD or re.fullmatch(r"[A-Z]{3}|[A-Z]{2}-[A-Z0-9]{1,3}", code), code
         assert 0 <= zone.g_per_kwh < 1500, code
-        assert 2000 <= zone.year <= 2026, code
+        assert 2000 <= (zone.year or 0) <= 2026, code
         assert zone.name
         assert zone.source
 

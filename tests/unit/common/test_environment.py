@@ -6,7 +6,7 @@ import pytest
 
 from wattline_common.environment import Environment
 from wattline_common.errors import ConfigurationError
-from wattline_common.settings import Endpoints, without_login
+from wattline_common.settings import Endpoints, hosts, without_login
 
 
 def test_text_is_stripped_and_empty_means_unset() -> None:
@@ -40,9 +40,14 @@ def test_a_wrong_number_is_named(text: str) -> None:
         Environment({"INTERVAL_S": text}).number("INTERVAL_S", 1.0)
 
 
-def test_a_number_too_large_for_a_float_is_still_compared() -> None:
-    """A whole number of any size meets its lower bound without an overflow."""
-    assert Environment({"N": "1" + "0" * 400}).integer("N", 1, at_least=1) == 10**400
+def test_a_number_too_large_is_named() -> None:
+    """Even one that no float holds; what Java or a date cannot take is refused here, where the setting is known."""
+    env = Environment({"N": "1" + "0" * 400})
+    with pytest.raises(ConfigurationError, match="above 2147483647"):
+        env.integer("N", 1)
+    with pytest.raises(ConfigurationError, match="N=3e9 is above"):
+        Environment({"N": "3e9"}).number("N", 1)
+    assert Environment({"N": "65535"}).integer("N", 1, at_most=65_535) == 65_535
 
 
 @pytest.mark.parametrize(("text", "value"), [(t, True) for t in ("1", "true", "YES", "On")])
@@ -93,3 +98,18 @@ def test_an_address_is_shown_without_its_login() -> None:
     """Messages name the registry, never how it is entered."""
     assert without_login("https://ada:canary@host:8081/apis?x=1") == "https://host:8081/apis?x=1"
     assert without_login("http://127.0.0.1:8081/apis/ccompat/v7") == "http://127.0.0.1:8081/apis/ccompat/v7"
+
+
+@pytest.mark.parametrize("password", ["canary", *(f"can{odd}ary" for odd in "/#?@:[℀")])
+@pytest.mark.parametrize("scheme", ["http://", "mongodb://", "mongodb+srv://", ""])
+def test_no_password_is_shown_however_it_is_written(scheme: str, password: str) -> None:
+    """Nor is a part of it where what should have been escaped was not, which is an address that no parser takes."""
+    address = f"{scheme}ada:{password}@host:1/x?y=1"
+    assert without_login(address) == f"{scheme}host:1/x?y=1"
+    assert hosts(address) == ("host:1" if scheme else "(no host)")
+
+
+def test_the_variables_that_are_set_are_named() -> None:
+    """Those with a prefix, in order; an empty one is unset."""
+    env = Environment({"B_2": "x", "B_1": "y", "B_3": " ", "A_1": "z"})
+    assert env.names("B_") == ["B_1", "B_2"]

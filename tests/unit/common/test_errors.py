@@ -13,6 +13,7 @@ GROUPS = {
     "BrokerUnavailableError": "UnavailableError",
     "RegistryUnavailableError": "UnavailableError",
     "StoreUnavailableError": "UnavailableError",
+    "StoreRefusedError": "WattlineError",
     "StopError": "WattlineError",
     "IdentityMismatchError": "StopError",
     "ResourceError": "StopError",

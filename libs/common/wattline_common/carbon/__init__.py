@@ -1,4 +1,4 @@
-"""Grams of CO2e per kWh of electricity by zone: the packaged table and its look-up. No network, ever.
+"""Grams of CO2e per kWh of electricity: the packaged table by zone and its look-up. No network here, ever.
 
 The table holds yearly means: countries from Our World in Data / Ember (CC BY 4.0), whose factors cover a plant's whole
 life cycle; states of the USA from EPA eGRID2023 (lb/MWh times 0.45359237) and the world from the IEA, both of burning
@@ -8,32 +8,47 @@ alone.
 from __future__ import annotations
 
 import csv
+import datetime
 import functools
 from dataclasses import dataclass
 from importlib import resources
+from typing import Protocol
 
 from wattline_common.events import GridIntensityKind
 
-__all__ = ["WORLD", "GridIntensity", "emissions_kg", "grid_intensity", "zones"]
+__all__ = ["WORLD", "GridIntensity", "IntensitySource", "emissions_kg", "grid_intensity", "zones"]
 
 WORLD = "WORLD"
 
 
 @dataclass(frozen=True, slots=True)
 class GridIntensity:
-    """Carbon intensity of one zone's grid: a yearly mean and where it comes from."""
+    """Carbon intensity of one zone's grid, and where it comes from. As a source it is the same at every moment."""
 
     zone: str
     name: str
     g_per_kwh: float
-    year: int
+    year: int | None
     source: str
     kind: GridIntensityKind = GridIntensityKind.UNKNOWN
+    licence: str = "unknown"
 
     @property
     def label(self) -> str:
         """Zone, source and year in one line, as events carry it."""
-        return f"{self.zone}: {self.source} {self.year}"
+        return f"{self.zone}: {self.source}" if self.year is None else f"{self.zone}: {self.source} {self.year}"
+
+    def at(self, moment: datetime.datetime) -> GridIntensity:  # noqa: ARG002  # the interface
+        """Return itself."""
+        return self
+
+
+class IntensitySource(Protocol):
+    """What prices a kWh of each moment: a yearly mean, or a series."""
+
+    def at(self, moment: datetime.datetime) -> GridIntensity:
+        """Return the intensity at a moment (UTC). Never blocks, never raises."""
+        ...
 
 
 @functools.cache
@@ -48,6 +63,7 @@ def zones() -> dict[str, GridIntensity]:
             year=int(row["year"]),
             source=row["source"],
             kind=GridIntensityKind(row["kind"]),
+            licence=row["licence"],
         )
         for row in csv.DictReader(text.splitlines())
     }
