@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 import os
@@ -18,7 +19,9 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, Message
 
 import wattline
 from tests.integration.stack_helpers import only, running
+from wattline.doctor_checks import ask_servers
 from wattline.testing import ReplayMeter
+from wattline_common import settings
 from wattline_common.codec import Decoder
 from wattline_common.events import Event, HardwareSampled, RunFinished, RunStarted, RunStatus, StepCompleted
 from wattline_common.kafka import TRAINING_EVENTS, ensure_topics
@@ -108,6 +111,46 @@ def test_a_real_training_is_in_kafka_as_its_ledger_says(
     assert {step.epoch for step in steps if step.accuracy is not None} == {1, 2, 3}
 
 
+def test_a_series_of_ones_own_prices_each_sample_at_its_moment(
+    ready: Endpoints, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the middle of its interval, in Kafka as in the run's totals; meanwhile the planned end is foretold.
+
+    The series changes every second, so the samples of a few seconds have several prices.
+    """
+    begin = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    moments = ((begin + datetime.timedelta(seconds=s), 100 + s) for s in range(-1, 120))
+    lines = ["datetime_utc,grid_intensity_g_per_kwh,source", *(f"{at.isoformat()},{g},ours" for at, g in moments)]
+    file = tmp_path / "grid.csv"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.setenv("WATTLINE_GRID_INTENSITY_FILE", str(file))
+    run = wattline.track(
+        model_name="priced", region_iso="FRA", meters=[ReplayMeter([36.0])], emit_interval_s=0.25, planned_epochs=100
+    )
+    told, epoch, deadline = {run.summary().energy_kwh}, 0, time.monotonic() + TIMEOUT_S
+    while len(told) < 12:
+        assert time.monotonic() < deadline, "no samples"
+        if run.summary().energy_kwh not in told:
+            epoch += 1
+            run.step(epoch=epoch, step=epoch)
+            told.add(run.summary().energy_kwh)
+    forecast = run.summary().forecast
+    run.stop()
+    summary = run.summary()
+    events = _events(ready, _messages(ready.kafka_bootstrap_servers, run.run_id, summary.events_emitted))
+
+    samples = [event for event in events if isinstance(event, HardwareSampled)]
+    for sample in samples:
+        middle = sample.timestamp - datetime.timedelta(seconds=sample.interval_s / 2)
+        wanted = 100 + math.floor((middle - begin).total_seconds())
+        assert (sample.grid_intensity_g_per_kwh, sample.grid_intensity_source) == (wanted, f"FRA: ours {begin.year}")
+        assert sample.emissions_kg == pytest.approx(sample.energy_kwh * wanted / 1000, rel=1e-12)
+    assert len({sample.grid_intensity_g_per_kwh for sample in samples}) > 2
+    assert summary.emissions_kg == pytest.approx(math.fsum(sample.emissions_kg for sample in samples), rel=1e-9)
+    assert forecast is not None
+    assert forecast.energy_kwh == pytest.approx(summary.energy_kwh * 100 / epoch, rel=0.5)
+
+
 def test_servers_that_come_late_get_everything(
     ready: Endpoints,
     stack_settings: StackSettings,
@@ -142,7 +185,7 @@ def test_a_registry_without_our_schemas_is_told_with_the_remedy(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The training goes on, the events are counted as lost, and one warning names the command that helps."""
+    """The training goes on, the events are kept, and one warning names the command that helps."""
     monkeypatch.setenv("WATTLINE_FLUSH_TIMEOUT_S", "20")
     with running(only("registry", stack_settings, tmp_path)) as stack:
         url = next(each.endpoint for each in stack.status() if each.name == "registry")
@@ -150,6 +193,23 @@ def test_a_registry_without_our_schemas_is_told_with_the_remedy(
         with wattline.track(model_name="unregistered", meters=[]) as run:
             run.step(loss=1.0)
     summary = run.summary()
-    assert summary.events_dropped == summary.events_emitted > 0
+    assert summary.events_dropped == 0 < summary.events_emitted
+    assert f"{summary.events_emitted} events are kept in" in caplog.text
     (waiting,) = [record.message for record in caplog.records if "events wait" in record.message]
     assert "python -m wattline_common.registry register" in waiting
+
+
+def test_the_doctor_finds_what_is_ready_and_what_is_missing(
+    ready: Endpoints, stack_settings: StackSettings, tmp_path: Path
+) -> None:
+    """Topics and schemas that are there; and a Kafka that answers but has no topics, with the remedy."""
+    both = settings.Endpoints(ready.kafka_bootstrap_servers, ready.schema_registry_url)
+    assert [(each.name, each.is_ready, each.reason) for each in ask_servers(both, timeout_s=TIMEOUT_S)] == [
+        ("kafka", True, ""),
+        ("registry", True, ""),
+    ]
+    with running(only("kafka", stack_settings, tmp_path)) as stack:
+        bare = next(each.endpoint for each in stack.status() if each.name == "kafka")
+        kafka, _ = ask_servers(settings.Endpoints(bare, ready.schema_registry_url), timeout_s=TIMEOUT_S)
+    assert not kafka.is_ready
+    assert "python -m wattline_common.kafka" in kafka.reason

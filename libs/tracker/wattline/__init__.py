@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+from wattline.budget import BudgetExceededError
+from wattline.decorator import current_run, tracked
 from wattline.run import Run
 from wattline.summary import RunSummary
 from wattline.wiring import VERSION, track
+from wattline_common.forecast import Forecast
 
 __version__ = VERSION
 
-__all__ = ["Run", "RunSummary", "__version__", "track"]
+__all__ = ["BudgetExceededError", "Forecast", "Run", "RunSummary", "__version__", "current_run", "track", "tracked"]

@@ -25,7 +25,7 @@ class SystemClock:
     """The machine's clocks: a wall clock that is set later moves nothing."""
 
     def __init__(self) -> None:
-        self._start = datetime.datetime.now(datetime.UTC)
+        self._start = datetime.datetime.now(datetime.timezone.utc)
         self._start_s = time.monotonic()
 
     def monotonic_s(self) -> float:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import logging
 import threading
+from collections.abc import Callable
 from types import TracebackType
+from typing import ParamSpec, TypeVar
 
-__all__ = ["Guard", "Problems"]
+__all__ = ["Guard", "Problems", "walled"]
 
 _LOG = logging.getLogger("wattline")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Problems:
@@ -59,3 +66,28 @@ class Guard:
         with contextlib.suppress(Exception):  # a broken log handler is no reason to stop a training
             self._problems.report(self._kind, f"{self._kind} failed; the training goes on", error)
         return True
+
+
+def walled(instead: Callable[[Problems], T]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorate what a training calls first: whatever it raises is reported, and it returns ``instead``.
+
+    A call whose arguments do not fit the signature is the caller's own error, and is raised.
+    """
+
+    def wall(make: Callable[P, T]) -> Callable[P, T]:
+        signature = inspect.signature(make)
+
+        @functools.wraps(make)
+        def safely(*args: P.args, **kwargs: P.kwargs) -> T:
+            signature.bind(*args, **kwargs)
+            try:
+                return make(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001  # whatever it is, it is ours
+                problems = Problems()
+                with contextlib.suppress(Exception):  # a broken log handler is no reason to stop a training
+                    problems.report("start", "the run cannot be made, so nothing is measured", error)
+                return instead(problems)
+
+        return safely
+
+    return wall

@@ -24,6 +24,7 @@ __all__ = [
     "AVRO_LONG",
     "as_count",
     "as_float",
+    "as_region",
     "as_text",
     "as_text_map",
     "first_entries",
@@ -86,9 +87,10 @@ def framework_in_use() -> str:
     return next((name for name in _FRAMEWORKS if name in sys.modules), "unknown")
 
 
-def git_commit(folder: Path) -> str | None:
-    """Return the commit that is checked out in a folder or above it, None without one. Runs no git."""
+def git_commit(folder: Path | None = None) -> str | None:
+    """Return the commit that is checked out in a folder (this process's) or above it, else None. Runs no git."""
     try:
+        folder = folder or Path.cwd()  # which may be gone
         for above in (folder, *folder.parents):
             git = above / ".git"
             if git.is_dir():
@@ -99,8 +101,18 @@ def git_commit(folder: Path) -> str | None:
 
 
 def as_text(value: object, longest: int = _LONGEST_TEXT) -> str:
-    """Return any value as text that can be encoded, of a bounded length."""
-    return str(value).encode(errors="replace").decode()[:longest]
+    """Return any value as text that can be encoded, of a bounded length; the name of its type where it has no text."""
+    try:
+        text = str(value)
+    except Exception:  # noqa: BLE001  # a value of any library
+        text = type(value).__name__
+    return text.encode(errors="replace").decode()[:longest]
+
+
+def as_region(value: object) -> str:
+    """Return a grid region as the table has it: in capitals, but for unknown."""
+    region = as_text(value).strip()
+    return region if region.lower() == "unknown" else region.upper()
 
 
 def as_text_map(values: Mapping[str, object] | None) -> dict[str, str]:

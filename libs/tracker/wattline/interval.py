@@ -1,18 +1,19 @@
-"""Folds the readings between two samples into each device's part. Pure; here joules become kWh."""
+"""Folds the readings between two samples into each device's part, and these into sums. Pure; here joules become kWh."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from wattline.meters.base import Reading, mean_power_w
+from wattline_common import carbon
 from wattline_common.events import DeviceKind, DeviceReading, Method
 
-__all__ = ["JOULES_PER_KWH", "MEASURED", "Interval", "is_sound", "mean_use_pct", "memory_bytes"]
+__all__ = ["JOULES_PER_KWH", "Interval", "Totals", "is_sound", "mean_use_pct", "memory_bytes"]
 
 JOULES_PER_KWH = 3.6e6
-MEASURED = frozenset({Method.COUNTER, Method.SAMPLED_POWER})
+_MEASURED = frozenset({Method.COUNTER, Method.SAMPLED_POWER})
 
 
 def is_sound(reading: Reading) -> bool:
@@ -76,6 +77,40 @@ class Interval:
             method=last.method,
             model_name=last.model_name,
             flags=sorted({flag for reading in readings for flag in reading.flags}),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Sums over the devices of a sample, and over samples."""
+
+    energy_kwh: float = 0.0
+    energy_low_kwh: float = 0.0
+    energy_high_kwh: float = 0.0
+    measured_energy_kwh: float = 0.0
+    emissions_kg: float = 0.0
+
+    @classmethod
+    def of(cls, devices: Sequence[DeviceReading], *, pue: float, grid_intensity_g_per_kwh: float) -> Totals:
+        """Return the sums of a sample, priced."""
+        # fsum rounds the exact sum, so low <= value <= high and measured <= value hold for the sums as for the parts.
+        energy_kwh = math.fsum(device.energy_kwh for device in devices)
+        return cls(
+            energy_kwh=energy_kwh,
+            energy_low_kwh=math.fsum(device.energy_low_kwh for device in devices),
+            energy_high_kwh=math.fsum(device.energy_high_kwh for device in devices),
+            measured_energy_kwh=math.fsum(device.energy_kwh for device in devices if device.method in _MEASURED),
+            emissions_kg=carbon.emissions_kg(energy_kwh, pue=pue, grid_intensity_g_per_kwh=grid_intensity_g_per_kwh),
+        )
+
+    def plus(self, other: Totals) -> Totals:
+        """Return the sums."""
+        return Totals(
+            energy_kwh=self.energy_kwh + other.energy_kwh,
+            energy_low_kwh=self.energy_low_kwh + other.energy_low_kwh,
+            energy_high_kwh=self.energy_high_kwh + other.energy_high_kwh,
+            measured_energy_kwh=self.measured_energy_kwh + other.measured_energy_kwh,
+            emissions_kg=self.emissions_kg + other.emissions_kg,
         )
 
 

@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from wattline.interval import JOULES_PER_KWH, MEASURED, Interval, is_sound, mean_use_pct, memory_bytes
+from wattline.interval import JOULES_PER_KWH, Interval, Totals, is_sound, mean_use_pct, memory_bytes
 from wattline.meters.base import Reading, mean_power_w
 from wattline.steps import Step, StepThinner
 from wattline_common import carbon
 from wattline_common.events import (
     DeviceDescription,
     DeviceKind,
-    DeviceReading,
     Event,
     HardwareSampled,
     Method,
@@ -24,8 +23,12 @@ from wattline_common.events import (
     RunStatus,
     StepCompleted,
 )
+from wattline_common.forecast import Forecast, Spent
+from wattline_common.outlook import Outlook
 
-__all__ = ["Context", "Plan", "Price", "Recorder", "Totals"]
+__all__ = ["Context", "Plan", "Price", "Recorder"]
+
+_REACH_S = 2.0  # how far the last power is trusted beyond its reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,35 +63,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a kWh of IT energy emits: the grid's intensity, and the site's PUE on top."""
+    """What a kWh of IT energy emits: the grid's intensity of the moment, and the site's PUE on top."""
 
-    grid: carbon.GridIntensity
+    grid: carbon.IntensitySource
     pue: float = 1.0
-
-    def emissions_kg(self, energy_kwh: float) -> float:
-        """Return the emissions of an energy."""
-        return carbon.emissions_kg(energy_kwh, pue=self.pue, grid_intensity_g_per_kwh=self.grid.g_per_kwh)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
-    """Sums over the samples so far."""
-
-    energy_kwh: float = 0.0
-    energy_low_kwh: float = 0.0
-    energy_high_kwh: float = 0.0
-    measured_energy_kwh: float = 0.0
-    emissions_kg: float = 0.0
-
-    def plus(self, other: Totals) -> Totals:
-        """Return the sums."""
-        return Totals(
-            energy_kwh=self.energy_kwh + other.energy_kwh,
-            energy_low_kwh=self.energy_low_kwh + other.energy_low_kwh,
-            energy_high_kwh=self.energy_high_kwh + other.energy_high_kwh,
-            measured_energy_kwh=self.measured_energy_kwh + other.measured_energy_kwh,
-            emissions_kg=self.emissions_kg + other.emissions_kg,
-        )
 
 
 class Recorder:
@@ -120,11 +98,18 @@ class Recorder:
         self.samples = 0
         self.totals = Totals()
         self.methods: set[Method] = set()
+        self.grids: dict[str, carbon.GridIntensity] = {}  # label -> the last one; in the order of their use
         self.unsound_readings = 0
         self.seq = 0
+        self._outlook: Outlook | None = None
+        self._open_j = 0.0  # of the readings that are in no sample yet
+        self._power_w = 0.0
+        self.power_avg_w = 0.0  # of the last sample
+        self._kg_per_kwh = 0.0
 
     def started(self, at_s: float, plan: Plan, hardware: Sequence[DeviceDescription]) -> Event:
         """Return the source's first event."""
+        self._outlook = Outlook.of(plan.planned_epochs, plan.planned_steps, at_s)
         facts = {**asdict(plan), "hyperparameters": dict(plan.hyperparameters), "tags": dict(plan.tags)}
         return RunStarted(**self._header(at_s), **facts, hardware=list(hardware))
 
@@ -133,17 +118,42 @@ class Recorder:
         sound = [reading for reading in readings if is_sound(reading)]
         self.unsound_readings += len(readings) - len(sound)
         self._interval.add(at_s, sound)
+        self._open_j += math.fsum(reading.energy_j for reading in sound)
+        self._power_w = math.fsum(reading.power_w for reading in sound)
         done = math.floor((self._interval.start_s - self._start_s) / self._emit_interval_s + 1e-6)
         due_s = self._start_s + (done + 1) * self._emit_interval_s
         return [self._sample()] if at_s >= due_s - 1e-6 else []
 
+    def measure_from(self, at_s: float) -> None:
+        """Begin the first interval here, since another process measured the run until now."""
+        self._interval = Interval(at_s)
+
     def step(self, at_s: float, step: Step) -> list[Event]:
         """Take a step; return the events that are due."""
+        if self._outlook is not None:
+            self._outlook.step(
+                at_s, epoch=step.epoch, steps_covered=step.steps_covered, energy_kwh=self._energy_kwh(at_s)
+            )
         self.steps += step.steps_covered
         self.samples += step.samples or 0
         self._last_loss = self._last_loss if step.loss is None else step.loss
         self._last_accuracy = self._last_accuracy if step.accuracy is None else step.accuracy
         return [self._step_completed(*due) for due in self._thinner.add(at_s, step)]
+
+    def forecast(self) -> Forecast | None:
+        """Return what the planned end will show; None without a plan, before a first block, or once completed."""
+        if self._outlook is None or not self.grids:
+            return None
+        total = self.totals
+        return self._outlook.forecast(
+            Spent(
+                energy_kwh=total.energy_kwh,
+                energy_low_kwh=total.energy_low_kwh,
+                energy_high_kwh=total.energy_high_kwh,
+                emissions_kg=total.emissions_kg,
+                kg_per_kwh=self._kg_per_kwh,
+            )
+        )
 
     def finished(self, at_s: float, status: RunStatus, *, events_dropped: int) -> list[Event]:
         """Return the steps held back, the last sample and the source's last event."""
@@ -161,7 +171,14 @@ class Recorder:
             events_emitted=self.seq,
             events_dropped=events_dropped,
         )
+        if status is RunStatus.COMPLETED:
+            self._outlook = None
         return [*out, finished]
+
+    def _energy_kwh(self, at_s: float) -> float:
+        """Return the energy up to a moment: read up to the last tick, and at the last tick's power since."""
+        reach_s = min(max(0.0, at_s - self._interval.end_s), _REACH_S)
+        return self.totals.energy_kwh + (self._open_j + self._power_w * reach_s) / JOULES_PER_KWH
 
     def _step_completed(self, at_s: float, step: Step) -> Event:
         return StepCompleted(
@@ -182,11 +199,15 @@ class Recorder:
 
     def _sample(self) -> Event:
         interval, devices = self._interval, self._interval.devices()
-        self._interval = Interval(interval.end_s)
-        part = self._sum(devices)
+        self._interval, self._open_j = Interval(interval.end_s), 0.0
+        # By its middle: an interval that ends with the hour belongs to that hour.
+        grid = self._price.grid.at(self._timestamp((interval.start_s + interval.end_s) / 2))
+        self.grids[grid.label] = grid
+        self._kg_per_kwh = carbon.emissions_kg(1.0, pue=self._price.pue, grid_intensity_g_per_kwh=grid.g_per_kwh)
+        part = Totals.of(devices, pue=self._price.pue, grid_intensity_g_per_kwh=grid.g_per_kwh)
         self.totals = total = self.totals.plus(part)
         self.methods.update(device.method for device in devices)
-        power_avg_w = mean_power_w(part.energy_kwh * JOULES_PER_KWH, interval.length_s)
+        self.power_avg_w = mean_power_w(part.energy_kwh * JOULES_PER_KWH, interval.length_s)
         return HardwareSampled(
             **self._header(interval.end_s),
             interval_s=interval.length_s,
@@ -200,28 +221,17 @@ class Recorder:
             cumulative_energy_low_kwh=total.energy_low_kwh,
             cumulative_energy_high_kwh=total.energy_high_kwh,
             cumulative_measured_energy_kwh=total.measured_energy_kwh,
-            power_avg_w=power_avg_w,
-            power_max_w=max(interval.power_max_w, power_avg_w),
-            grid_intensity_g_per_kwh=self._price.grid.g_per_kwh,
-            grid_intensity_source=self._price.grid.label,
-            grid_intensity_kind=self._price.grid.kind,
+            power_avg_w=self.power_avg_w,
+            power_max_w=max(interval.power_max_w, self.power_avg_w),
+            grid_intensity_g_per_kwh=grid.g_per_kwh,
+            grid_intensity_source=grid.label,
+            grid_intensity_kind=grid.kind,
             pue=self._price.pue,
             cpu_utilization_pct=mean_use_pct(devices, DeviceKind.CPU),
             cpu_steal_pct=interval.cpu_steal_pct,
             memory_used_bytes=memory_bytes(devices),
             gpu_utilization_pct=mean_use_pct(devices, DeviceKind.GPU),
             devices=devices,
-        )
-
-    def _sum(self, devices: Sequence[DeviceReading]) -> Totals:
-        # fsum rounds the exact sum, so low <= value <= high and measured <= value hold for the sums as for the parts.
-        energy_kwh = math.fsum(device.energy_kwh for device in devices)
-        return Totals(
-            energy_kwh=energy_kwh,
-            energy_low_kwh=math.fsum(device.energy_low_kwh for device in devices),
-            energy_high_kwh=math.fsum(device.energy_high_kwh for device in devices),
-            measured_energy_kwh=math.fsum(device.energy_kwh for device in devices if device.method in MEASURED),
-            emissions_kg=self._price.emissions_kg(energy_kwh),
         )
 
     def _header(self, at_s: float) -> dict[str, Any]:

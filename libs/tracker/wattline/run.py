@@ -11,16 +11,16 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self
 
+from wattline.budget import Budget, BudgetExceededError
 from wattline.clock import Clock
 from wattline.guard import Problems
-from wattline.identity import AVRO_INT, AVRO_LONG, as_count, as_float, as_text, first_entries
 from wattline.meters.base import Meter, Reading
 from wattline.publisher import Publisher
+from wattline.ranks import Ranks
 from wattline.recorder import Context, Plan, Price, Recorder
+from wattline.reported import StepReader
 from wattline.sampler import Sampler
-from wattline.steps import Step
 from wattline.summary import RunSummary
 from wattline_common.events import Event, RunStatus
 
@@ -34,7 +34,8 @@ _SIGNAL_EXIT_CODES = {128 + signal.SIGINT, 128 + signal.SIGTERM}
 class Run:
     """A run that is being measured, from `start` to `stop`; `wattline.track` makes one with the usual parts.
 
-    In a child made by fork it does nothing: the parent measures the whole process tree.
+    In a child made by fork it does nothing: the parent measures the whole process tree. Of several processes of one
+    run on a host (``ranks``) one measures; each reports its own steps and its own end.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class Run:
         meters: Sequence[Meter],
         publisher: Publisher,
         problems: Problems,
+        ranks: Ranks,
         emit_interval_s: float = 5.0,
         flush_timeout_s: float = 10.0,
         quiet: bool = False,
         enabled: bool = True,
+        budget: Budget | None = None,
     ) -> None:
         self._context = context
         self._plan = plan
@@ -58,9 +61,13 @@ class Run:
         self._clock = clock
         self._publisher = publisher
         self._problems = problems
+        self._reader = StepReader(problems)
+        self._ranks = ranks
+        self._measuring = False
         self._flush_timeout_s = flush_timeout_s
         self._quiet = quiet
         self._enabled = enabled
+        self._budget = budget
         self._pid = os.getpid()
         self._running = False
         self._end_s: float | None = None
@@ -83,13 +90,24 @@ class Run:
         """Identity of this process in the run."""
         return self._context.source_id
 
-    def start(self) -> Self:
+    @property
+    def over_budget(self) -> bool:
+        """Whether the run has emitted more than its ``budget_kg``; false without one."""
+        return self._budget is not None and self._budget.exceeded(self._recorder.totals.emissions_kg)
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether the budget is used up and stopping was asked for: for loops that rather end in good order."""
+        return self.over_budget and self._budget is not None and self._budget.stop
+
+    def start(self) -> Run:
         """Begin to measure."""
         with self._problems.guard("start"), self._lock:
             if not self._enabled or self._running or self._end_s is not None:
                 return self
             self._running = True
             hardware = self._sampler.start(self._start_s)
+            self._measuring = self._ranks.measures
             self._publish([self._recorder.started(self._start_s, self._plan, hardware)])
             self._publisher.start()
             atexit.register(self._at_exit)
@@ -113,27 +131,30 @@ class Run:
 
         ``accuracy`` is a share of 1; ``samples`` and ``tokens`` count what the step trained on; ``gradient_norm`` is
         that before clipping. Any other number goes into ``metrics`` (100 at most). Call it for every step: at most
-        one event a second is sent, and each epoch's last.
+        one event a second is sent, and each epoch's last. Once the budget is used up, ``on_budget`` is called from
+        here, and with ``budget_action="stop"`` `BudgetExceededError` is raised.
         """
+        exceeded: RunSummary | None = None
         with self._problems.guard("step"):
             if not self._is_mine():
                 return
-            further = first_entries({**(metrics or {}), **further_metrics})
-            numbers = {key: self._number(key, value) for key, value in further.items()}
-            reported = Step(
-                epoch=self._count("epoch", epoch, AVRO_INT),
-                step=self._count("step", step),
-                loss=self._number("loss", loss),
-                accuracy=self._share(accuracy),
-                samples=self._count("samples", samples),
-                tokens=self._count("tokens", tokens),
-                learning_rate=self._quantity("learning_rate", learning_rate),
-                gradient_norm=self._quantity("gradient_norm", gradient_norm),
-                metrics={as_text(key): number for key, number in numbers.items() if number is not None},
+            reported = self._reader.read(
+                {**(metrics or {}), **further_metrics},
+                epoch=epoch,
+                step=step,
+                loss=loss,
+                accuracy=accuracy,
+                samples=samples,
+                tokens=tokens,
+                learning_rate=learning_rate,
+                gradient_norm=gradient_norm,
             )
             with self._lock:
                 if self._running:
                     self._publish(self._recorder.step(self._clock.monotonic_s(), reported))
+                    exceeded = self.summary() if self.over_budget else None
+        if exceeded is not None and self._budget is not None:  # not guarded: what it raises was asked for
+            self._budget.act(exceeded)
 
     def stop(self, status: RunStatus = RunStatus.COMPLETED) -> None:
         """Take the last sample, deliver what is left (for a bounded time) and say on stderr what it cost."""
@@ -146,12 +167,14 @@ class Run:
                 self._running = False
             atexit.unregister(self._at_exit)
             self._sampler.stop(_LAST_READ_TIMEOUT_S)
+            with self._problems.guard("handing the measuring over"):
+                self._ranks.leave()
             with self._lock:
                 self._end_s = self._clock.monotonic_s()
                 dropped = self._publisher.dropped
                 self._publish(self._recorder.finished(self._end_s, status, events_dropped=dropped))
             self._publisher.close(self._flush_timeout_s)
-            if not self._quiet:
+            if self._measuring and not self._quiet:
                 sys.stderr.write(f"{self.summary().line()}\n")
 
     def summary(self) -> RunSummary:
@@ -167,17 +190,21 @@ class Run:
                 energy_high_kwh=totals.energy_high_kwh,
                 measured_energy_kwh=totals.measured_energy_kwh,
                 emissions_kg=totals.emissions_kg,
-                grid_intensity_source=self._price.grid.label,
+                power_w=self._recorder.power_avg_w,
+                grid_intensity_source=" and ".join(self._recorder.grids) or "unknown",
                 methods=tuple(sorted(method.value for method in self._recorder.methods)),
                 steps=self._recorder.steps,
                 samples=self._recorder.samples,
+                forecast=self._recorder.forecast(),
+                budget_kg=None if self._budget is None else self._budget.budget_kg,
+                over_budget=self.over_budget,
                 events_emitted=self._recorder.seq,
                 events_by_type=dict(self._counts),
                 events_dropped=self._publisher.dropped,
                 problems=self._problems.count,
             )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Run:
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -185,7 +212,14 @@ class Run:
 
     def _on_readings(self, at_s: float, readings: list[Reading]) -> None:
         with self._lock:
-            self._publish(self._recorder.readings(at_s, readings))
+            if self._measuring:
+                due = self._recorder.readings(at_s, readings)
+                self._publish(due)
+                if due and self._budget is not None:
+                    self._budget.watch(self._recorder.totals.emissions_kg, self._recorder.forecast())
+            elif self._ranks.measures:
+                self._measuring = True
+                self._recorder.measure_from(at_s)
         if self._recorder.unsound_readings:
             self._problems.report("unsound reading", "a meter gave a reading that cannot be true; it is left out")
 
@@ -197,40 +231,18 @@ class Run:
     def _is_mine(self) -> bool:
         return os.getpid() == self._pid
 
-    def _number(self, name: str, value: object) -> float | None:
-        number = as_float(value)
-        if number is None and value is not None:
-            self._problems.report(f"step {name}", f"{name} is no finite number; it is recorded as missing")
-        return number
-
-    def _count(self, name: str, value: object, below: int = AVRO_LONG) -> int | None:
-        count = as_count(value, below)
-        if count is None and value is not None:
-            self._problems.report(f"step {name}", f"{name} is no whole number of 0 or more; it is recorded as missing")
-        return count
-
-    def _quantity(self, name: str, value: object) -> float | None:
-        number = self._number(name, value)
-        if number is None or number >= 0.0:
-            return number
-        self._problems.report(f"step {name}", f"{name}={number:g} is below 0; it is recorded as missing")
-        return None
-
-    def _share(self, accuracy: object) -> float | None:
-        number = self._number("accuracy", accuracy)
-        if number is None or 0.0 <= number <= 1.0:
-            return number
-        self._problems.report("accuracy", f"accuracy={number:g} is no share of 1; it is recorded as missing")
-        return None
-
     def _at_exit(self) -> None:
         """Stop a run that its script left open; an exception that ended the script has been printed by now."""
-        self.stop(RunStatus.FAILED if hasattr(sys, "last_type") else RunStatus.COMPLETED)
+        # At a prompt, or in a notebook, the last exception was that of some cell, and ended nothing.
+        failed = hasattr(sys, "last_type") and not hasattr(sys, "ps1")
+        self.stop(RunStatus.FAILED if failed else RunStatus.COMPLETED)
 
 
 def _status(error: BaseException | None) -> RunStatus:
     if error is None or (isinstance(error, SystemExit) and error.code in {None, 0}):
         return RunStatus.COMPLETED
-    if isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and error.code in _SIGNAL_EXIT_CODES):
+    if isinstance(error, (KeyboardInterrupt, GeneratorExit, BudgetExceededError)) or (
+        isinstance(error, SystemExit) and error.code in _SIGNAL_EXIT_CODES
+    ):
         return RunStatus.STOPPED
     return RunStatus.FAILED

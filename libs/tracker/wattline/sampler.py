@@ -73,7 +73,7 @@ class Sampler:
         try:
             return meter.start(at_s)
         except Exception as error:  # noqa: BLE001  # whatever a driver raises
-            self._problems.report(f"{type(meter).__name__}.start", f"{type(meter).__name__} does not start", error)
+            self._problems.report(f"{_name(meter)}.start", f"{_name(meter)} does not start", error)
             return []
 
     def _read(self, index: int, at_s: float) -> list[Reading]:
@@ -81,7 +81,12 @@ class Sampler:
         try:
             readings = meter.read(at_s)
         except Exception as error:  # noqa: BLE001  # whatever a driver raises
-            self._problems.report(f"{type(meter).__name__}.read", f"{type(meter).__name__} fails", error)
+            self._problems.report(f"{_name(meter)}.read", f"{_name(meter)} fails", error)
             readings = [missing_reading(device, at_s - self._last_s[index]) for device in self._devices[index]]
         self._last_s[index] = at_s
         return readings
+
+
+def _name(meter: Meter) -> str:
+    """Name a meter for people, and each apart: the one inside where another wraps it."""
+    return type(getattr(meter, "inner", meter)).__name__

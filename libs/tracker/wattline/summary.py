@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from wattline_common.forecast import Forecast
+
 __all__ = ["RunSummary"]
 
 _G_PER_KG = 1000.0
@@ -23,8 +25,14 @@ class RunSummary:
     measured_energy_kwh: float = 0.0
     """Part of energy_kwh that a meter measured; the rest is modelled."""
     emissions_kg: float = 0.0
+    power_w: float = 0.0
+    """Mean of the last sample."""
     grid_intensity_source: str = "unknown"
     methods: tuple[str, ...] = ()
+    forecast: Forecast | None = None
+    """What the planned end will show; None without a plan, and once the run has completed."""
+    budget_kg: float | None = None
+    over_budget: bool = False
     steps: int = 0
     samples: int = 0
     """Training samples that the steps reported."""
@@ -41,5 +49,17 @@ class RunSummary:
             f"wattline: {self.run_id}: {self.energy_kwh:.3g} kWh "
             f"({self.energy_low_kwh:.3g} to {self.energy_high_kwh:.3g}; {', '.join(self.methods) or 'no meter'}), "
             f"{self.emissions_kg * _G_PER_KG:.3g} g CO2e ({self.grid_intensity_source}) "
-            f"in {self.duration_s:.0f} s{lost}"
+            f"in {self.duration_s:.0f} s{self._outlook()}{lost}"
         )
+
+    def _outlook(self) -> str:
+        """Return forecast and budget, as far as there are any."""
+        text, ahead = "", self.forecast
+        if ahead is not None and ahead.done < ahead.planned:
+            text += (
+                f"; after {ahead.planned:g} {ahead.unit} it would be {ahead.energy_kwh:.3g} kWh "
+                f"({ahead.energy_low_kwh:.3g} to {ahead.energy_high_kwh:.3g}), {ahead.emissions_kg * _G_PER_KG:.3g} g"
+            )
+        if self.budget_kg is not None:
+            text += f"; {'above' if self.over_budget else 'within'} its budget of {self.budget_kg * _G_PER_KG:g} g"
+        return text

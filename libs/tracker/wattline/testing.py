@@ -11,15 +11,16 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from wattline.meters.base import Reading
+from wattline.replay import ReplayGpu, ReplayNvml, ReplayNvmlError
 from wattline_common.events import DeviceDescription, DeviceKind, Event, Method
 
-__all__ = ["ManualClock", "MemoryPublisher", "ReplayMeter"]
+__all__ = ["ManualClock", "MemoryPublisher", "ReplayGpu", "ReplayMeter", "ReplayNvml", "ReplayNvmlError"]
 
 
 class ManualClock:
     """Time that passes only when told."""
 
-    def __init__(self, start: datetime.datetime = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)) -> None:
+    def __init__(self, start: datetime.datetime = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)) -> None:
         self._start = start
         self._now_s = 0.0
 

@@ -10,16 +10,20 @@ from collections.abc import Callable
 
 from confluent_kafka import KafkaError, Message
 
-from wattline.publisher import Undelivered
-from wattline_common.codec import encode_body, frame
-from wattline_common.events import Event, HardwareSampled, RunFinished, RunStarted, StepCompleted
+from wattline.courier import Undelivered
+from wattline.spool_records import Record
+from wattline_common.codec import frame
+from wattline_common.errors import ConfigurationError
+from wattline_common.events import HardwareSampled, RunFinished, RunStarted, StepCompleted
 from wattline_common.kafka import REFUSED, TRAINING_EVENTS, producer, refused, require_topics
 from wattline_common.registry import Registry
+from wattline_common.schemas import VERSIONS
 from wattline_common.settings import Endpoints
 
 __all__ = ["KafkaWire"]
 
 _LOG = logging.getLogger(__name__)
+_KINDS = {kind.AVRO_NAME: kind for kind in (RunStarted, StepCompleted, HardwareSampled, RunFinished)}
 _DOWN = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE}  # its public names
 _NEVER_TAKEN = {
     KafkaError.MSG_SIZE_TOO_LARGE,
@@ -43,7 +47,7 @@ class KafkaWire:
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
         self._registry = Registry(endpoints.schema_registry_url, retries=0)  # the publisher tries again by itself
-        self._ids: dict[type[Event], int] = {}
+        self._ids: dict[tuple[str, int], int] = {}
         self._reachable = True
         self._raised: Exception | None = None
         self._refusal: KafkaError | None = None
@@ -64,16 +68,22 @@ class KafkaWire:
 
         For producers that may fail at their start, as a training may not; the registry is not needed after it.
         """
-        require_topics(self._endpoints.kafka_bootstrap_servers, self._endpoints.kafka_security)
-        for kind in (RunStarted, StepCompleted, HardwareSampled, RunFinished):
-            self._ids[kind] = self._registry.schema_id(kind)
+        at = self._endpoints
+        require_topics(at.kafka_bootstrap_servers, at.kafka_security, topics=(TRAINING_EVENTS,))
+        for kind in _KINDS.values():
+            self._ids[kind.AVRO_NAME, len(VERSIONS[kind.AVRO_NAME])] = self._registry.schema_id(kind)
 
-    def message(self, event: Event) -> bytes:
-        """Return the framed body; the registry is asked once for each type of event."""
-        kind = type(event)
-        if kind not in self._ids:
-            self._ids[kind] = self._registry.schema_id(kind)
-        return frame(self._ids[kind], encode_body(event))
+    def message(self, record: Record) -> bytes:
+        """Return the framed body; the registry is asked once for each schema."""
+        schema = record.name, record.version
+        if schema not in self._ids:
+            if record.name not in _KINDS or record.version > len(VERSIONS[record.name]):
+                raise ConfigurationError(
+                    f"the spool holds {record.name} version {record.version}, which this Wattline does not know; "
+                    "install the version that wrote it, or a newer one"
+                )
+            self._ids[schema] = self._registry.schema_id(_KINDS[record.name], record.version)
+        return frame(self._ids[schema], record.body)
 
     def send(self, key: str, message: bytes, done: Callable[[Undelivered | None], None]) -> None:
         """Hand a message to librdkafka."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
+from wattline.arguments import at_least, text_map
+from wattline.budget import ACTIONS, Budget
 from wattline.clock import Clock, SystemClock
-from wattline.guard import Problems
+from wattline.courier import Wire
+from wattline.guard import Problems, walled
 from wattline.identity import (
     AVRO_INT,
     as_count,
+    as_region,
     as_text,
     as_text_map,
     framework_in_use,
@@ -21,27 +24,48 @@ from wattline.identity import (
     safe_id,
     user_name,
 )
+from wattline.job import Job, next_run_id
 from wattline.meters.base import Meter
-from wattline.meters.cpu import CpuModelMeter, allocated_cpus
-from wattline.meters.cpu_models import read_identity
-from wattline.meters.host import detect_host
-from wattline.meters.memory import MemoryModelMeter
+from wattline.meters.cgroup import Cgroup
+from wattline.meters.detect import detect_host_meters
+from wattline.meters.host import Host, detect_host
 from wattline.meters.nvidia import detect_nvidia
-from wattline.meters.tree import ProcessTree
-from wattline.publisher import BackgroundPublisher, NullPublisher, Publisher, Wire
+from wattline.meters.nvidia_devices import Names
+from wattline.publisher import NullPublisher, Publisher, SpoolPublisher
+from wattline.ranks import RankMeter, Ranks, RanksHost, rank_folders, tree_pids
 from wattline.recorder import Context, Plan, Price
 from wattline.run import Run
 from wattline.settings import Settings
-from wattline_common import carbon
+from wattline.spool import Spool
+from wattline.spool_folders import SpoolRoot
+from wattline.summary import RunSummary
+from wattline.watch import Watched
+from wattline_common.carbon import grid_intensity
+from wattline_common.carbon.settings import intensity_source
 from wattline_common.errors import ConfigurationError
 from wattline_common.settings import Endpoints
 
-__all__ = ["VERSION", "default_meters", "kafka_publisher", "track"]
+__all__ = ["VERSION", "default_meters", "idle_run", "open_wire", "spool_publisher", "track", "watched_meters"]
 
 VERSION = "0.1.0"
-_LOG = logging.getLogger("wattline")
 
 
+def idle_run(problems: Problems | None = None) -> Run:
+    """Return a run that measures and sends nothing: for code that stands in none, and where none could be made."""
+    return Run(
+        Context(run_id="none", source_id="none"),
+        Plan(),
+        Price(grid_intensity("unknown")),
+        clock=SystemClock(),
+        meters=[],
+        publisher=NullPublisher(),
+        problems=problems or Problems(),
+        ranks=Ranks(),
+        enabled=False,
+    )
+
+
+@walled(idle_run)
 def track(
     *,
     model_name: str = "unknown",
@@ -61,6 +85,9 @@ def track(
     simulated: bool = False,
     pue: float | None = None,
     emit_interval_s: float | None = None,
+    budget_kg: float | None = None,
+    budget_action: str = "warn",
+    on_budget: Callable[[RunSummary], object] | None = None,
     meters: Sequence[Meter] | None = None,
     publisher: Publisher | None = None,
     clock: Clock | None = None,
@@ -73,78 +100,159 @@ def track(
     of one distributed run share one, and give their ``rank``. ``meters``, ``publisher`` and ``clock`` replace the real
     parts, for tests and simulations.
 
+    ``budget_kg`` warns at 80 % of so many kg CO2e, when they are used up, and when the forecast (which needs
+    ``planned_epochs`` or ``planned_steps``) is above them. Once used up, the next `Run.step` calls ``on_budget`` with
+    the summary; with ``budget_action="stop"`` that raises `BudgetExceededError`: the only exception of ours that
+    ever reaches a training, and only where it was asked for.
+
     Servers that are away, wrong settings and failing meters are logged, never raised.
     """
     problems = Problems()
     settings = Settings.from_environment(lambda error: problems.report(str(error), str(error)))
     clock = clock or SystemClock()
-    host = as_text(host or host_name())
+    job = settings.job
+    host = as_text(host or job.host or host_name())
     model_name = as_text(model_name)
-    region_iso = as_text(region_iso or settings.region_iso).strip()
     context = Context(
-        run_id=_run_id(run_id or settings.run_id, model_name, clock, problems),
+        run_id=_run_id(run_id or settings.run_id or next_run_id(job), model_name, clock, problems),
         source_id=new_source_id(host),
-        user_id=as_text(user_id or settings.user_id or user_name()),
+        user_id=as_text(user_id or settings.user_id or job.user_id or user_name()),
         model_name=model_name,
         dataset_name=as_text(dataset_name),
         framework=as_text(framework or framework_in_use()),
         environment=as_text(environment or settings.environment),
-        region_iso=region_iso if region_iso.lower() == "unknown" else region_iso.upper(),
-        project=as_text(project or settings.project) or None,
+        region_iso=as_region(region_iso or settings.region_iso),
+        project=as_text(project or settings.project or job.project) or None,
         host=host,
-        rank=as_count(rank, AVRO_INT),
+        rank=as_count(job.rank if rank is None else rank, AVRO_INT),
         simulated=bool(simulated),
     )
     plan = Plan(
-        hyperparameters=as_text_map(hyperparameters),
-        tags=as_text_map(tags),
+        hyperparameters=text_map("hyperparameters", hyperparameters, problems),
+        tags=_tags(text_map("tags", tags, problems), job),
         planned_epochs=as_count(planned_epochs, AVRO_INT),
         planned_steps=as_count(planned_steps),
-        git_commit=git_commit(Path.cwd()),
+        git_commit=git_commit(),
         tracker_version=VERSION,
     )
     if publisher is None:
-        publisher = NullPublisher() if settings.disabled else kafka_publisher(settings, problems)
+        publisher = NullPublisher() if settings.disabled else spool_publisher(settings, context, problems)
+    ranks = Ranks()
     if meters is None:
-        meters = [] if settings.disabled else default_meters(settings, problems)
+        with problems.guard("meeting the run's other processes"):
+            # By its own name, which a pod has to itself: the others on its node have process ids of their own.
+            folders = () if settings.disabled else rank_folders(settings.spool_dir, host_name(), context.run_id)
+            ranks = Ranks(folders, gpus=settings.visible_gpus)
+        meters = [] if settings.disabled else default_meters(settings, ranks, problems)
     return Run(
         context,
         plan,
-        Price(_grid(context.region_iso, problems), _at_least(1.0, pue, settings.pue, "pue", problems)),
+        Price(
+            intensity_source(
+                context.region_iso,
+                settings.grid,
+                lambda error: problems.report("grid", str(error)),
+                clock.timestamp(clock.monotonic_s()),
+            ),
+            at_least(1.0, pue, settings.pue, "pue", problems),
+        ),
         clock=clock,
         meters=meters,
         publisher=publisher,
         problems=problems,
-        emit_interval_s=_at_least(0.1, emit_interval_s, settings.emit_interval_s, "emit_interval_s", problems),
+        ranks=ranks,
+        emit_interval_s=at_least(0.1, emit_interval_s, settings.emit_interval_s, "emit_interval_s", problems),
         flush_timeout_s=settings.flush_timeout_s,
         quiet=settings.quiet,
         enabled=not settings.disabled,
+        budget=_budget(settings.budget_kg if budget_kg is None else budget_kg, budget_action, on_budget, problems),
     ).start()
 
 
-def default_meters(settings: Settings, problems: Problems) -> list[Meter]:
-    """Return the meters of this machine; one that cannot be made is reported and left out."""
+def default_meters(settings: Settings, ranks: Ranks, problems: Problems) -> list[Meter]:
+    """Return the meters of this machine for a run's processes; one that cannot be made is reported and left out."""
+    meters = _meters(
+        settings,
+        lambda: RanksHost(ranks, detect_host),
+        tree_pids(ranks, detect_host),
+        ranks.gpus_of_others,
+        problems,
+        by_cgroup=settings.share == "cgroup",
+    )
+    return [RankMeter(meter, ranks) for meter in meters]
+
+
+def watched_meters(settings: Settings, watched: Watched, problems: Problems, *, from_start: bool) -> list[Meter]:
+    """Return the meters of this machine for processes of others; ``from_start`` charges what they have used before."""
+    return _meters(
+        settings,
+        lambda: watched.host,
+        lambda: {process.pid for process in watched.host.processes()},
+        list,
+        problems,
+        by_cgroup=settings.share == "cgroup" and bool(watched.cgroup.accounting),
+        cgroup=watched.cgroup,
+        from_start=from_start,
+    )
+
+
+def _meters(
+    settings: Settings,
+    host: Callable[[], Host],
+    pids: Callable[[], set[int]],
+    gpus_of_others: Callable[[], list[Names]],
+    problems: Problems,
+    *,
+    by_cgroup: bool,
+    cgroup: Cgroup | None = None,
+    from_start: bool = False,
+) -> list[Meter]:
     meters: list[Meter] = []
     with problems.guard("finding the CPU and memory meters"):
-        host = detect_host()
-        tree = ProcessTree(host)
-        meters += [CpuModelMeter(host, tree, read_identity(), allocated_cpus()), MemoryModelMeter(host, tree)]
+        meters += detect_host_meters(
+            model=settings.cpu_model,
+            tdp_w=settings.cpu_tdp_w or None,
+            by_cgroup=by_cgroup,
+            allocated_bytes=settings.memory_allocated_bytes,
+            host=host(),
+            cgroup=cgroup,
+            from_start=from_start,
+        )
     with problems.guard("finding the GPU meter"):
-        meters.append(detect_nvidia(settings.visible_gpus))
+        meters.append(detect_nvidia(settings.visible_gpus, settings.local_ranks, pids, gpus_of_others))
     return meters
 
 
-def kafka_publisher(settings: Settings, problems: Problems) -> Publisher:
-    """Return the publisher to Kafka; its own imports wait until its thread runs."""
-    return BackgroundPublisher(lambda: _open_wire(settings.endpoints), problems, settings.queue_events)
+def spool_publisher(settings: Settings, context: Context, problems: Problems) -> Publisher:
+    """Return the publisher to Kafka by way of the spool; its own imports wait until its threads run."""
+    root = SpoolRoot(settings.spool_dir)
+    destination = settings.endpoints.kafka_bootstrap_servers if settings.endpoints else ""
+    spool = Spool(
+        root,
+        context.source_id,
+        context.run_id,
+        problems,
+        cap_bytes=settings.spool_mb * 1_000_000,
+        queue_events=settings.queue_events,
+        destination=destination,
+    )
+    # What was meant for another Kafka is not ours to send: a person does it, by `wattline flush`.
+    leftovers = partial(root.leftovers, destination=destination)
+    return SpoolPublisher(spool, lambda: open_wire(settings.endpoints), problems, leftovers)
 
 
-def _open_wire(endpoints: Endpoints | None) -> Wire:
+def open_wire(endpoints: Endpoints | None) -> Wire:
+    """Return the way to Kafka."""
     if endpoints is None:
-        raise ConfigurationError("a setting of the servers is wrong, as told above")  # and its events count as lost
+        raise ConfigurationError("a setting of the servers is wrong, as told above")  # its events stay in the spool
     from wattline.wire import KafkaWire  # takes a second, which the training shall not wait for
 
     return KafkaWire(endpoints)
+
+
+def _tags(given: Mapping[str, str], job: Job) -> dict[str, str]:
+    """Return the given tags and what the job tells; of the same key the given one."""
+    return as_text_map({**given, **{key: text for key, text in job.tags.items() if key not in given}})
 
 
 def _run_id(given: str, model_name: str, clock: Clock, problems: Problems) -> str:
@@ -158,17 +266,12 @@ def _run_id(given: str, model_name: str, clock: Clock, problems: Problems) -> st
     return run_id
 
 
-def _grid(region_iso: str, problems: Problems) -> carbon.GridIntensity:
-    grid = carbon.grid_intensity(region_iso)
-    if grid.zone == carbon.WORLD and region_iso not in {"unknown", carbon.WORLD}:
-        problems.report("region", f"region {region_iso!r} is not in the table of grids; the world's mean prices it")
-    return grid
-
-
-def _at_least(least: float, given: float | None, default: float, name: str, problems: Problems) -> float:
-    if given is None:
-        return default
-    if isinstance(given, int | float) and least <= given < float("inf"):
-        return float(given)
-    problems.report(name, f"{name}={given!r} is no number of at least {least:g}; it is {default:g}")
-    return default
+def _budget(
+    budget_kg: float | None, action: str, on_budget: Callable[[RunSummary], object] | None, problems: Problems
+) -> Budget | None:
+    if action not in ACTIONS:
+        problems.report("budget_action", f"budget_action={action!r} is none of {', '.join(ACTIONS)}; it is warn")
+    if budget_kg is None:
+        return None
+    limit_kg = at_least(0.0, budget_kg, -1.0, "budget_kg", problems)
+    return None if limit_kg < 0 else Budget(limit_kg, stop=action == "stop", on_exceeded=on_budget)

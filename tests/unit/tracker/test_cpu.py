@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.unit.tracker.recorded_proc import CPUINFO_EPYC_3, TICKS_PER_S, RecordedProc
 from wattline.interval import Interval
 from wattline.meters.base import Reading
-from wattline.meters.cpu import CpuModelMeter, allocated_cpus
+from wattline.meters.cpu import CpuModelMeter
+from wattline.meters.cpu_charge import cpu_model
 from wattline.meters.cpu_models import AWS_MEAN, FAMILIES, CpuIdentity, band_j, power_model, read_identity
 from wattline.meters.host import ProcHost
 from wattline.meters.tree import ProcessTree
@@ -29,9 +30,17 @@ def proc(tmp_path: Path) -> RecordedProc:
     return made
 
 
-def _meter(proc: RecordedProc, cpu: CpuIdentity = EPYC_3) -> CpuModelMeter:
+def _meter(
+    proc: RecordedProc, cpu: CpuIdentity = EPYC_3, name: str = "ccf", tdp_w: float | None = None
+) -> CpuModelMeter:
     host = ProcHost(str(proc.root), ROOT, TICKS_PER_S)
-    meter = CpuModelMeter(host, ProcessTree(host), cpu, cpus_allocated=2.0)
+    meter = CpuModelMeter(
+        host,
+        ProcessTree(host),
+        cpu_model(name, cpu, host.logical_cpus, tdp_w),
+        product=cpu.product,
+        cpus_allocated=2.0,
+    )
     (device,) = meter.start(0.0)
     assert (device.kind, device.count, device.model_name) == (DeviceKind.CPU, 2, cpu.product)
     return meter
@@ -170,9 +179,23 @@ def test_identity_comes_from_the_first_cpu(tmp_path: Path) -> None:
     assert read_identity(tmp_path / "nothing") == CpuIdentity()
 
 
-@pytest.mark.parametrize(("quota", "most"), [("50000 100000\n", 0.5), ("max 100000\n", 1e6), ("rubbish", 1e6)])
-def test_a_cgroups_quota_limits_the_allocation(tmp_path: Path, quota: str, most: float) -> None:
-    """What the process may use is the least of CPU mask and quota; no quota, or an unreadable one, is no limit."""
-    (tmp_path / "cpu.max").write_text(quota, encoding="ascii")
-    assert 0 < allocated_cpus(tmp_path) <= most
-    assert allocated_cpus(tmp_path / "nothing") >= 1
+def test_codecarbon_compatible_is_its_curve_over_the_whole_host(proc: RecordedProc) -> None:
+    """TDP times (0.1 + 0.9 use cubed), however little of it is the run's own; the reading says both."""
+    meter = _meter(proc, name="codecarbon-compatible", tdp_w=100.0)
+    proc.process(ROOT, 1, own=10)
+    proc.cpu(user=1000, idle=1000)
+    reading = _read(meter, 10.0)
+    assert reading.energy_j == pytest.approx(100 * (0.1 + 0.9 / 8) * 10)
+    assert "codecarbon-compatible" in reading.model_name
+    assert (reading.share, reading.flags) == (1.0, ("whole_host",))
+
+
+def test_tdp_linear_is_the_tdp_by_own_use(proc: RecordedProc) -> None:
+    """A quarter of the CPUs' time costs a quarter of the TDP; without one it is 4 W a logical CPU."""
+    meter = _meter(proc, name="tdp-linear")
+    proc.process(ROOT, 1, own=500)
+    proc.cpu(user=1000, idle=1000)
+    reading = _read(meter, 10.0)
+    assert reading.energy_j == pytest.approx(2 * 4.0 * 0.25 * 10)
+    assert "tdp-linear" in reading.model_name
+    assert reading.share == pytest.approx(0.5)

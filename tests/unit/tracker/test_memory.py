@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.tracker.recorded_proc import TICKS_PER_S, RecordedProc
+from wattline.meters.cgroup import Cgroup
 from wattline.meters.host import ProcHost
 from wattline.meters.memory import MemoryModelMeter
 from wattline.meters.tree import ProcessTree
@@ -61,3 +62,31 @@ def test_shared_pages_widen_the_band_downwards_and_never_exceed_the_host(tmp_pat
     assert reading.energy_low_j == pytest.approx(0.375, rel=1e-5)
     assert reading.energy_low_j <= reading.energy_j <= reading.energy_high_j
     assert reading.share == 1.0
+
+
+def test_a_groups_limit_is_an_allocation_shared_by_use(tmp_path: Path) -> None:
+    """Of a limit of 4 GB the run is charged half when half of the group's memory is its own."""
+    (tmp_path / "group").mkdir()
+    for name, size in (("memory.max", 4_000_000_000), ("memory.current", 2_000_000_000)):
+        (tmp_path / "group" / name).write_text(f"{size}\n", encoding="ascii")
+    proc = RecordedProc(tmp_path)
+    proc.process(ROOT, 1, pages=round(PAGES_PER_GB))
+    host = ProcHost(str(proc.root), ROOT, TICKS_PER_S)
+    meter = MemoryModelMeter(host, ProcessTree(host), Cgroup(memory=(tmp_path / "group",)))
+    meter.start(0.0)
+    (reading,) = meter.read(10.0)
+    assert reading.energy_j == pytest.approx(2 * 3.92, rel=1e-5)
+    assert reading.energy_low_j == pytest.approx(3.75, rel=1e-5)
+    assert "by_allocation" in reading.flags
+
+
+def test_what_only_the_scheduler_allocated_is_the_upper_end(tmp_path: Path) -> None:
+    """Other processes of the job may share it, so it is not charged."""
+    proc = RecordedProc(tmp_path)
+    proc.process(ROOT, 1, pages=round(PAGES_PER_GB))
+    host = ProcHost(str(proc.root), ROOT, TICKS_PER_S)
+    meter = MemoryModelMeter(host, ProcessTree(host), allocated_bytes=2_000_000_000)
+    meter.start(0.0)
+    (reading,) = meter.read(10.0)
+    assert reading.energy_j == pytest.approx(3.92, rel=1e-5)
+    assert reading.energy_high_j == pytest.approx(2 * 7.93, rel=1e-5)

@@ -10,6 +10,7 @@ import pytest
 
 from wattline.meters.base import Reading
 from wattline.meters.nvidia import NoGpuMeter, NvidiaMeter, detect_nvidia
+from wattline.meters.nvidia_devices import find_nvml
 from wattline_common.events import Method
 
 
@@ -55,6 +56,20 @@ class _Nvml:
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
         return index
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> int:  # noqa: N802
+        if uuid.startswith("MIG-"):
+            return 100
+        return int(uuid[4])
+
+    def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(self, _: int) -> int:  # noqa: N802
+        return 1
+
+    def nvmlDeviceGetAttributes(self, _: int) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(gpuInstanceSliceCount=3)
+
+    def nvmlDeviceGetProcessUtilization(self, _: int, __: int) -> list[Any]:  # noqa: N802
+        raise _NvmlError
 
     def nvmlDeviceGetUUID(self, handle: int) -> bytes:  # noqa: N802
         return f"GPU-{handle}abc".encode()
@@ -161,32 +176,78 @@ def test_a_card_cut_into_instances_is_read_whole_and_says_so() -> None:
     nvml.mig = (1, 1)
     meter = NvidiaMeter(nvml)
     meter.start(0.0)
+    nvml.counter_mj = 1_100_000
     assert "mig_whole_card" in _read(meter, 1.0).flags
 
 
 @pytest.mark.parametrize(
     ("visible", "found"),
-    [((), ["GPU-0abc", "GPU-1abc"]), (("1",), ["GPU-1abc"]), (("GPU-0a",), ["GPU-0abc"]), (("-1",), [])],
+    [
+        (None, ["GPU-0abc", "GPU-1abc"]),
+        ((), []),
+        (("1", "-1", "0"), ["GPU-1abc"]),
+        (("1",), ["GPU-1abc"]),
+        (("GPU-0a",), ["GPU-0abc"]),
+        (("-1",), []),
+    ],
 )
-def test_only_visible_gpus_are_measured(visible: tuple[str, ...], found: list[str]) -> None:
-    """CUDA_VISIBLE_DEVICES names them by index or by the start of their UUID."""
+def test_only_visible_gpus_are_measured(visible: tuple[str, ...] | None, found: list[str]) -> None:
+    """CUDA_VISIBLE_DEVICES names them by index or by the start of their UUID; the first wrong name ends the list."""
     meter = NvidiaMeter(_Nvml(gpus=2), visible)
     assert [device.device_id for device in meter.start(0.0)] == found
     assert [reading.device_id for reading in meter.read(1.0)] == found
 
 
+def test_each_local_rank_has_a_card_where_none_is_named() -> None:
+    """Two ranks on a host of four cards are never charged for all."""
+    meter = NvidiaMeter(_Nvml(gpus=4), None, 2)
+    assert [device.device_id for device in meter.start(0.0)] == ["GPU-0abc", "GPU-1abc"]
+
+
+@pytest.mark.parametrize(("name", "share"), [("MIG-5c89", 3 / 7), ("MIG-GPU-1abc/1/0", 1.0)])
+def test_an_instance_is_its_cards_slices(name: str, share: float) -> None:
+    """A card has one counter: an instance gets its part of the slices, and the band goes up to the whole card."""
+    nvml = _Nvml(gpus=2)
+    nvml.mig = (1, 1)
+    meter = NvidiaMeter(nvml, (name,))
+    (device,) = meter.start(0.0)
+    nvml.counter_mj = 1_070_000
+    reading = _read(meter, 1.0)
+    assert device.device_id == "GPU-1abc"
+    assert reading.energy_j == pytest.approx(70 * share)
+    assert reading.energy_high_j == pytest.approx(70 * 1.05)
+    assert {"mig_share", "mig_whole_card"} & set(reading.flags)
+
+
+def test_instances_of_several_ranks_on_one_card_add_up() -> None:
+    """Each instance counts once, however many ranks name it, and together never more than the card."""
+    nvml = _Nvml(gpus=2)
+    nvml.mig = (1, 1)
+    others: list[tuple[str, ...] | None] = [("MIG-a",), ("MIG-b",)]
+    meter = NvidiaMeter(nvml, ("MIG-a",), others=lambda: others)
+    meter.start(0.0)
+    nvml.counter_mj = 1_070_000
+    assert _read(meter, 1.0).energy_j == pytest.approx(60.0)
+    others.append(("MIG-c",))
+    nvml.counter_mj = 1_140_000
+    assert _read(meter, 2.0).energy_j == pytest.approx(70.0)
+
+
 def test_no_gpu_is_a_meter_of_nothing() -> None:
-    """Without the module, the library or the driver there is no device and no noise."""
+    """Without the module, the library or the driver there is no device and no noise; who asks hears what is missing."""
 
     def missing() -> Any:
         raise ImportError
 
+    hints = []
     for load in (missing, lambda: _Nvml(init_error=9), lambda: _Nvml(init_error=12)):
         meter = detect_nvidia(load=load)
         assert isinstance(meter, NoGpuMeter)
         assert meter.start(0.0) == []
         assert meter.read(1.0) == []
+        hints.append(find_nvml(load).hint)
         meter.close()
+    assert ["pynvml" in hints[0], *("driver" in hint for hint in hints[1:])] == [True] * 3
 
 
 def test_a_driver_that_does_not_answer_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:

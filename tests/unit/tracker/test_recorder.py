@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from wattline.meters.base import Reading
 from wattline.recorder import Context, Plan, Price, Recorder
 from wattline.steps import Step
-from wattline_common.carbon import grid_intensity
+from wattline_common.carbon import GridIntensity, grid_intensity
+from wattline_common.carbon.series import IntensitySeries
 from wattline_common.codec import encode_body
 from wattline_common.events import (
     DeviceKind,
@@ -231,3 +232,24 @@ def test_steps_carry_the_last_completed_sample_and_the_end_the_last_values() -> 
     assert isinstance(finished, RunFinished)
     assert (finished.final_loss, finished.final_accuracy, finished.events_dropped) == (0.8, 0.1, 3)
     assert (finished.status, finished.duration_s) == (RunStatus.STOPPED, 2.0)
+
+
+def test_each_sample_is_priced_at_its_own_moment() -> None:
+    """Over the turn of an hour the totals are the sum of the priced parts, not energy by a mean factor."""
+    change = START + datetime.timedelta(seconds=5)
+    dear = GridIntensity(zone="FRA", name="FRA", g_per_kwh=400.0, year=2026, source="mine")
+    cheap = GridIntensity(zone="FRA", name="FRA", g_per_kwh=100.0, year=2026, source="mine too")
+    source = IntensitySeries([START, change], [dear, cheap], grid_intensity("FRA"))
+    recorder = Recorder(
+        Context(run_id="r", source_id="s"),
+        Price(source, 2.0),
+        lambda at_s: START + datetime.timedelta(seconds=at_s - START_S),
+        start_s=START_S,
+        emit_interval_s=5.0,
+    )
+    events = [event for at_s in range(1, 11) for event in recorder.readings(START_S + at_s, [_reading(3.6e6 * at_s)])]
+    samples = [event for event in events if isinstance(event, HardwareSampled)]
+    assert [sample.grid_intensity_g_per_kwh for sample in samples] == [400.0, 100.0]
+    assert [sample.grid_intensity_source for sample in samples] == [dear.label, cheap.label]
+    assert recorder.totals.emissions_kg == pytest.approx((15 * 400 + 40 * 100) * 2.0 / 1000)
+    assert list(recorder.grids) == [dear.label, cheap.label]

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -34,10 +35,11 @@ from wattline_common.validate import validate
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide settings of whoever runs the tests."""
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hide settings and spool of whoever runs the tests."""
     for name in [name for name in os.environ if name.startswith("WATTLINE_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("WATTLINE_SPOOL_DIR", str(tmp_path / "spool"))
 
 
 def _finished(publisher: MemoryPublisher) -> RunFinished:
@@ -109,6 +111,7 @@ def test_the_summary_is_what_the_events_say() -> None:
     assert summary.measured_energy_kwh == summary.energy_kwh
     assert summary.emissions_kg == end.source_emissions_kg > 0
     assert summary.methods == (Method.SAMPLED_POWER.value,)
+    assert summary.power_w == samples[-1].power_avg_w > 0
     assert summary.duration_s == end.duration_s
     assert publisher.closed
 
@@ -177,6 +180,21 @@ class _BrokenPublisher:
         raise RuntimeError("no publisher")
 
 
+class _LaterBrokenPublisher(_BrokenPublisher):
+    """Takes the first event, so that the run begins, and fails at everything else."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+
+    def start(self) -> None:
+        pass
+
+    def publish(self, _: Event) -> None:
+        self._taken += 1
+        if self._taken > 1:
+            raise RuntimeError("no publisher any more")
+
+
 def _training(report: Callable[..., None]) -> tuple[float, list[float]]:
     """Train something that depends on the random state, and report every step."""
     random.seed(7)
@@ -199,6 +217,7 @@ def _nothing(**_: Any) -> None:
         ([_BrokenMeter()], MemoryPublisher(), {}),
         ([ReplayMeter([RuntimeError("now and then"), 5.0])], _BrokenPublisher(), {}),
         ([], _BrokenPublisher(), {}),
+        ([ReplayMeter([5.0])], _LaterBrokenPublisher(), {}),
         (None, MemoryPublisher(), {"WATTLINE_EMIT_INTERVAL_S": "often", "WATTLINE_PUE": "0.1"}),
         (None, MemoryPublisher(), {"WATTLINE_DISABLED": "perhaps", "WATTLINE_QUEUE_EVENTS": "-1"}),
         (None, MemoryPublisher(), {"WATTLINE_REGION": "Atlantis", "WATTLINE_RUN_ID": "a|b.c$"}),
@@ -265,6 +284,37 @@ def test_what_is_too_much_is_cut_to_what_events_may_hold() -> None:
     assert (step.learning_rate, step.gradient_norm, step.tokens, len(step.metrics)) == (None, 2.0, 7, 100)
     for event in publisher.events:
         validate(type(event).__name__, event.to_avro())
+
+
+class _Textless:
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_arguments_that_cannot_be_used_are_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    """No map where one is wanted, a value without a text: the run is made and measured without them."""
+    publisher, wrong = MemoryPublisher(), cast("Any", object())
+    with wattline.track(hyperparameters=wrong, tags={"a": _Textless()}, meters=[], publisher=publisher):
+        pass
+    started = publisher.events[0]
+    assert isinstance(started, RunStarted)
+    assert (started.hyperparameters, started.tags) == ({}, {"a": "_Textless"})
+    assert "hyperparameters is no mapping" in caplog.text
+
+
+def test_a_run_that_cannot_be_made_is_one_that_does_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is wrong with us; a call that does not fit the signature is the caller's own error."""
+    monkeypatch.setattr("wattline.wiring.framework_in_use", lambda: 1 // 0)
+    with wattline.track(model_name="m") as run:
+        run.step(loss=1.0)
+    assert (run.summary().events_emitted, run.summary().problems) == (0, 1)
+    assert "nothing is measured" in caplog.text
+    with pytest.raises(TypeError, match="modelname"):
+        wattline.track(modelname="m")  # type: ignore[call-arg]  # what is tested
 
 
 def test_an_accuracy_in_percent_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
@@ -380,13 +430,14 @@ def test_a_forked_child_neither_reports_nor_ends_the_run() -> None:
     assert ended.stderr.count("kWh") == 1
 
 
-def test_events_that_have_nowhere_to_go_count_as_lost(
+def test_events_that_have_nowhere_to_go_are_kept(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A servers' setting that cannot work is told; the run is measured, and says that nothing was delivered."""
+    """A servers' setting that cannot work is told; the run is measured, and says where its events are."""
     monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "TLS")
     run = wattline.track(meters=[], run_id="nowhere")
     with run:
         run.step(loss=1.0)
     assert "KAFKA_SECURITY_PROTOCOL='TLS' is unknown" in caplog.text
-    assert run.summary().events_dropped >= 3
+    assert "`wattline flush` sends them" in caplog.text
+    assert run.summary().events_dropped == 0

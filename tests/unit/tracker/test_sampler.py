@@ -11,6 +11,7 @@ import pytest
 from wattline.clock import SystemClock
 from wattline.guard import Problems
 from wattline.meters.base import Reading
+from wattline.ranks import RankMeter, Ranks
 from wattline.sampler import Sampler
 from wattline.testing import ReplayMeter
 from wattline_common.events import DeviceDescription
@@ -98,3 +99,21 @@ def test_a_meter_that_fails_each_time_is_reported_once(caplog: pytest.LogCapture
     sampler.stop(5)
     assert len(caplog.records) == 1
     assert problems.count == 51
+
+
+class _OtherMeter(_HangingMeter):
+    """Fails, as the meter beside it does."""
+
+    def read(self, _: float) -> list[Reading]:
+        raise OSError("gone too")
+
+
+def test_each_meter_that_fails_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """By its own name where another wraps it, so that the second one is told too."""
+    meters = [RankMeter(ReplayMeter([OSError("gone")]), Ranks()), RankMeter(_OtherMeter(), Ranks())]
+    sampler = Sampler(meters, SystemClock(), _Ticks(), Problems(), period_s=3600)
+    sampler.start(0.0)
+    sampler.tick(1.0)
+    sampler.stop(5)
+    told = [record.getMessage() for record in caplog.records]
+    assert [line.partition(" fails")[0] for line in told] == ["wattline: ReplayMeter", "wattline: _OtherMeter"]

@@ -19,7 +19,7 @@ class Reading:
     """Name of the device, unique in its host."""
     kind: DeviceKind
     interval_s: float
-    """Seconds since the meter's last read."""
+    """Seconds that the energy covers: since the meter's last read, or the last that told anything."""
     energy_j: float
     """Energy counted for the run."""
     energy_low_j: float

@@ -40,8 +40,8 @@ FAMILIES = {
     "skylake": CpuPower("CCF Intel Skylake", 0.65, 4.26),
     "cascade-lake": CpuPower("CCF Intel Cascade Lake", 0.64, 3.97),
 }
-# Use divided by TDP share, as Green Metrics Tool and SDIA do it.
-_SDIA_FULL_USE = 0.65
+# Of a server's power, the part that Green Metrics Tool and SDIA give its CPUs; their figure is the whole server's.
+_SDIA_CPU_PART = 0.65
 
 
 def read_identity(cpuinfo: Path = Path("/proc/cpuinfo")) -> CpuIdentity:
@@ -100,4 +100,4 @@ def _candidates_j(p: CpuPower, own_s: float, busy_s: float, capacity_s: float, a
     yield active_j  # idle power is nobody's
     yield active_j + p.idle_w * allocated_s * of_busy  # idle power is shared by those who ran
     yield p.full_w * (0.1 + 0.9 * use**3) * capacity_s * of_busy  # CodeCarbon's curve
-    yield p.full_w * own_s / _SDIA_FULL_USE
+    yield p.full_w * own_s / _SDIA_CPU_PART  # the server around the CPU, too

@@ -14,7 +14,7 @@ class TreeUse:
     """What the tree has used."""
 
     cpu_s: float
-    """CPU seconds since the tree was first read; never falls."""
+    """CPU seconds since the tree was first read (or since its start); never falls."""
     rss_bytes: int
     """Resident memory, summed over the processes (pages they share count in each)."""
     largest_rss_bytes: int
@@ -23,7 +23,7 @@ class TreeUse:
 
 
 class ProcessTree:
-    """Follows the tree under one process.
+    """Follows the tree under one process; ``from_start`` counts what it had used before the first read, too.
 
     Between two reads it counts what each living process used itself, and what parents were given for children they
     waited for, less what was already counted while those children lived. So a child that lived between two reads is
@@ -32,8 +32,9 @@ class ProcessTree:
     are not read at the same instant.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, *, from_start: bool = False) -> None:
         self._host = host
+        self._from_start = from_start
         self._before: dict[tuple[int, float], ProcessTimes] = {}
         self._cpu_s = 0.0
         self._vanished_s = 0.0
@@ -51,7 +52,8 @@ class ProcessTree:
         now = {process.key: process for process in self._host.processes()}
         if not first:
             self._cpu_s += self._grown(now)
-        self._before = now
+        # Who reads for the first time sets a baseline: what was used before must come with the second read.
+        self._before = {} if first and self._from_start else now
         resident = [process.rss_bytes for process in now.values()]
         return TreeUse(self._cpu_s, sum(resident), max(resident, default=0), len(resident))
 

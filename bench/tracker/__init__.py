@@ -1,0 +1,1 @@
+"""What a tracker costs the training that it measures, beside other trackers."""
