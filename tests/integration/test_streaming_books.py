@@ -14,11 +14,11 @@ from pyspark.sql import SparkSession
 from tests.events import START, run_events
 from tests.integration.store_line import DELAY, QUIET, Line
 from wattline_common import store
-from wattline_common.errors import IdentityMismatchError
+from wattline_common.errors import IdentityMismatchError, StoreRefusedError
 from wattline_common.store import SETTLEMENT, Document
 from wattline_streaming.audit import audit
 from wattline_streaming.books import KafkaPosition, Message, Rejection
-from wattline_streaming.identity import SchemaBook, require_same_cluster
+from wattline_streaming.identity import SchemaBook, require_same_surroundings
 from wattline_streaming.settle import Settled, Settler
 
 
@@ -71,6 +71,16 @@ def test_a_rejection_is_kept_once_and_told_once(database: Database[Document]) ->
     assert line.topic.sent == [rejection]
 
 
+def test_what_the_store_refuses_is_no_outage(database: Database[Document]) -> None:
+    """A summary that takes no sum is told as a refusal, which stops the stream; it is not waited for for ever."""
+    line = Line(database)
+    events = run_events("run", samples=4)
+    line.deliver(events[:3])
+    database[store.TRAINING_RUN_SUMMARY].update_one({"_id": "run"}, {"$set": {"sources": "damaged"}})
+    with pytest.raises(StoreRefusedError, match="MONGODB_URI"):
+        line.deliver(events[3:])
+
+
 def test_settling_writes_what_the_stream_missed(database: Database[Document], spark: SparkSession) -> None:
     """Windows that the stream never wrote are folded from raw once they are due, and the audit then is clean."""
     line = Line(database, spark)
@@ -101,10 +111,30 @@ def test_a_right_window_is_left_alone_and_a_late_event_is_added(
     (after,) = database[store.AGGREGATED_METRICS].find()
     assert after["aggregate"]["events"] == before["aggregate"]["events"] + 1 == len(events)
     assert after["aggregate"]["revision"] == 2 * SETTLEMENT + len(events)
-    line.deliver(events, offset=5000)  # duplicates mark the window, and find it right
+    line.deliver(events, offset=5000)  # duplicates mark the window, which is found right
     line.now += QUIET
-    line.settler.step(line.now)
+    assert line.settler.step(line.now) == Settled(windows=1, late=1, folded_anew=0)
     assert audit(database).clean
+
+
+def test_a_late_window_that_is_right_is_told_again_as_it_stands(
+    database: Database[Document], spark: SparkSession
+) -> None:
+    """A repeated batch may have published less since: the topic's last word must be the store's."""
+    line = Line(database, spark)
+    events = run_events("run", samples=10)
+    line.deliver(events)
+    line.now = START + datetime.timedelta(minutes=1) + DELAY
+    line.settler.step(line.now)
+    (before,) = database[store.AGGREGATED_METRICS].find()
+    line.deliver(events, offset=5000)
+    line.now += QUIET
+    told: list[tuple[list[Document], dict[str, int]]] = []
+    Settler(database, spark, lambda rows, settlements: told.append((rows, dict(settlements)))).step(line.now)
+    ((rows, settlements),) = told
+    assert (settlements, [row["events"] for row in rows]) == ({before["_id"]: 1}, [len(events)])
+    line.write(rows, settlements)
+    assert list(database[store.AGGREGATED_METRICS].find()) == [before]
 
 
 def test_a_run_that_lives_again_is_not_settled(database: Database[Document], spark: SparkSession) -> None:
@@ -197,14 +227,29 @@ def test_the_audit_misses_a_document_that_is_gone(
 
 def test_another_kafka_cluster_is_refused(database: Database[Document], tmp_path: Path) -> None:
     """Checkpoint and store remember their cluster; another one is refused with the setting and the remedy."""
-    require_same_cluster(tmp_path, database, "one")
-    require_same_cluster(tmp_path, database, "one")
+    require_same_surroundings(tmp_path, database, "one")
+    require_same_surroundings(tmp_path, database, "one")
     with pytest.raises(IdentityMismatchError, match=r"WATTLINE_CHECKPOINT_DIR.*new checkpoint folder"):
-        require_same_cluster(tmp_path, database, "two")
+        require_same_surroundings(tmp_path, database, "two")
     elsewhere = tmp_path / "new"
     elsewhere.mkdir()
     with pytest.raises(IdentityMismatchError, match=r"MONGODB_URI.*empty store"):
-        require_same_cluster(elsewhere, database, "two")
+        require_same_surroundings(elsewhere, database, "two")
+
+
+def test_an_emptied_store_is_refused_with_the_old_checkpoint(database: Database[Document], tmp_path: Path) -> None:
+    """Its offsets would skip all that was lost; a new one reads the topic again. What noted no store yet does now."""
+    require_same_surroundings(tmp_path, database, "one")
+    (tmp_path / "store-id").unlink()
+    database[store.PIPELINE_HEALTH].update_one({"_id": "identity"}, {"$unset": {"store_id": ""}})
+    require_same_surroundings(tmp_path, database, "one")
+    require_same_surroundings(tmp_path, database, "one")
+    database[store.PIPELINE_HEALTH].delete_many({})
+    with pytest.raises(IdentityMismatchError, match=r"another store.*was emptied since.*new checkpoint folder"):
+        require_same_surroundings(tmp_path, database, "one")
+    new = tmp_path / "new"
+    new.mkdir()
+    require_same_surroundings(new, database, "one")
 
 
 def test_an_id_with_another_schema_stops(database: Database[Document]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from pymongo.database import Database
 from pyspark.sql import SparkSession
 
+from tests.erasing import eraser_of
 from tests.events import run_events
 from tests.integration.store_line import Line
 from tests.line import wait_for
@@ -26,7 +27,7 @@ from wattline_common.settings import Endpoints as Addresses
 from wattline_common.store import Document
 from wattline_stack import Endpoints
 from wattline_streaming import summary
-from wattline_streaming.backlog import Backlog, batch_under_way, committed_offsets, unread
+from wattline_streaming.backlog import Backlog, batch_under_way, committed_offsets, is_committed, unread
 from wattline_streaming.figures import Figures
 from wattline_streaming.job import Job
 from wattline_streaming.report import Report
@@ -81,17 +82,17 @@ class Driver:
             producer.produce(kafka.TRAINING_EVENTS, key=run_id.encode(), value=value)
         assert producer.flush(30) == 0
 
-    def start(self, sink: Sink) -> tuple[Job, threading.Event, threading.Thread]:
+    def start(self, sink: Sink, **settings: Any) -> tuple[Job, threading.Event, threading.Thread]:
         """Start a job."""
         stop = threading.Event()
         settler, retainer = Settler(self.database, self.spark, sink), Retainer(self.database, age=None)
         job = Job(
-            StreamingSettings(endpoints=self.at, checkpoint_dir=self.folder, settle_interval_s=0.5),
+            StreamingSettings(endpoints=self.at, checkpoint_dir=self.folder, settle_interval_s=0.5, **settings),
             spark=self.spark,
             cluster_id=kafka.cluster_id(self.at.kafka_bootstrap_servers),
             writers=lambda: self.registry.ids(kafka.TRAINING_EVENTS),
             sink=sink,
-            upkeep=Upkeep(settler, retainer, self.figures, self.vitals),
+            upkeep=Upkeep(settler, retainer, eraser_of(self.database, self.at, sink), self.figures, self.vitals),
             health=self.database[store.PIPELINE_HEALTH],
             figures=self.figures,
             vitals=self.vitals,
@@ -160,6 +161,31 @@ def test_stopping_ends_the_batch_under_way_first(driver: Driver) -> None:
     assert sink.rows
     assert "none is planned" in batch_under_way(job.checkpoint)
     assert driver.left(job) == {}
+    assert driver.vitals.errors == {}, "stopping is no error"
+
+
+def test_a_query_that_is_always_busy_stops_after_its_batch(driver: Driver) -> None:
+    """It has no rest between two batches to be stopped in, and is not waited for until it has."""
+    driver.produce(f"busy-{uuid.uuid4().hex}")
+    sink, over = Sink(), threading.Event()
+    job, stop, running = driver.start(sink, trigger_interval_ms=1)
+
+    def keep_busy() -> None:
+        while not over.wait(0.05):
+            driver.produce(f"busy-{uuid.uuid4().hex}")
+
+    feeding = threading.Thread(target=keep_busy)
+    feeding.start()
+    try:
+        wait_for(lambda: is_committed(job.checkpoint, 3), lambda: batch_under_way(job.checkpoint), 120)
+        stop.set()
+        running.join(15)
+        assert not running.is_alive()
+    finally:
+        over.set()
+        stop.set()
+        feeding.join(30)
+        running.join(60)
     assert driver.vitals.errors == {}, "stopping is no error"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from pymongo.database import Database
 from pyspark.sql import SparkSession
 
+from tests.erasing import eraser_of
 from tests.events import run_events
 from tests.line import wait_for
 from wattline_common import kafka, store
@@ -68,7 +69,13 @@ def test_a_hanging_batch_is_told_after_its_time_and_forgotten_once_it_goes_on(
         cluster_id=kafka.cluster_id(addresses.kafka_bootstrap_servers),
         writers=lambda: registry.ids(kafka.TRAINING_EVENTS),
         sink=sink,
-        upkeep=Upkeep(Settler(database, spark, sink), Retainer(database, age=None), figures, vitals),
+        upkeep=Upkeep(
+            Settler(database, spark, sink),
+            Retainer(database, age=None),
+            eraser_of(database, addresses, sink),
+            figures,
+            vitals,
+        ),
         health=database[store.PIPELINE_HEALTH],
         figures=figures,
         vitals=vitals,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import argparse
 import datetime
-import fcntl
 import functools
 import json
 import logging
@@ -12,21 +11,25 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from confluent_kafka import Producer
 from pymongo.database import Database
 
 from wattline_common import kafka, store
-from wattline_common.errors import ConfigurationError, StopError, UnavailableError, WattlineError
+from wattline_common.errors import ConfigurationError, UnavailableError, WattlineError
 from wattline_common.events import WindowAggregated
+from wattline_common.readable import parse_readable
 from wattline_common.registry import Registry
 from wattline_common.store import Document
 from wattline_streaming.acceptance import Acceptance
+from wattline_streaming.alone import alone, only_driver
 from wattline_streaming.arguments import parser
 from wattline_streaming.audit import audit, record
-from wattline_streaming.identity import SchemaBook, require_same_cluster, require_stores_cluster
+from wattline_streaming.erasures import RUN, USER, Erasures, censored
+from wattline_streaming.identity import SchemaBook, require_same_surroundings, require_stores_cluster
+from wattline_streaming.purge import Purge
 from wattline_streaming.repair import repair
 from wattline_streaming.replay import Replay
 from wattline_streaming.settings import ExecutorPod, StreamingSettings, export_for_spark, spark_defaults
@@ -35,9 +38,11 @@ from wattline_streaming.watch import RegistryWatch
 
 if TYPE_CHECKING:  # audit needs no Spark
     from wattline_streaming.backlog import Backlog
+    from wattline_streaming.erase import Eraser
     from wattline_streaming.figures import Figures
 
 _LOG = logging.getLogger("wattline_streaming")
+_REPORTS = 3  # of a stream that may fail to come before it is taken for stopped
 
 
 def main() -> int:
@@ -54,10 +59,17 @@ def main() -> int:
             return _audit(settings, arguments.form, repairing=arguments.repair)
         if arguments.command == "replay-rejected":
             return _replay(settings, frozenset(arguments.reason), dry_run=arguments.dry_run)
+        if arguments.command in {"erase", "pseudonymise"}:
+            return _erase(settings, arguments)
+        if arguments.command == "erasures":
+            return _erasures(settings)
         return _run(settings)
     except WattlineError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; run it again to go on\n")
+        return 128 + signal.SIGINT
 
 
 def _executor() -> NoReturn:
@@ -72,6 +84,7 @@ def _executor() -> NoReturn:
 
 def _run(settings: StreamingSettings) -> int:
     from wattline_streaming.endpoint import serving  # audit needs no Spark
+    from wattline_streaming.erase import Eraser
     from wattline_streaming.figures import Figures
     from wattline_streaming.job import Job
     from wattline_streaming.report import Report
@@ -88,7 +101,7 @@ def _run(settings: StreamingSettings) -> int:
     export_for_spark(settings, defaults)
     vitals, figures = Vitals(settings.http_stall_s), Figures()
     with (
-        _only_driver(settings.checkpoint_dir),
+        only_driver(settings.checkpoint_dir),
         serving(settings.http_address, settings.http_port, vitals, figures),
     ):
         registry = Registry(settings.endpoints.schema_registry_url)
@@ -104,10 +117,14 @@ def _run(settings: StreamingSettings) -> int:
         schemas = SchemaBook(database, registry.schema_text)
 
         def writers() -> dict[int, str]:
-            return {number: schemas.note(number, text) for number, text in registry.ids(kafka.TRAINING_EVENTS).items()}
+            found = registry.ids(kafka.TRAINING_EVENTS)
+            return {number: schemas.note(number, text) for number, text in found.items() if _is_readable(number, text)}
 
         producer = kafka.producer(settings.endpoints.kafka_bootstrap_servers, settings.endpoints.kafka_security)
-        sink = WindowWriter(database, producer, registry.schema_id(WindowAggregated)).write
+        writer = WindowWriter(database, producer, registry.schema_id(WindowAggregated)).write
+        erasures = Erasures(database, settings.erasure_key)
+        erasures.look_up((), ())  # another key than before is told now
+        sink = censored(writer, erasures)
         spark = spark_session(settings, defaults)
         signal.signal(signal.SIGINT, lambda *_: stop.set())  # Spark has put its own in its place
         watch = _watch(settings, database, vitals)
@@ -121,6 +138,7 @@ def _run(settings: StreamingSettings) -> int:
             upkeep=Upkeep(
                 Settler(database, spark, sink),
                 Retainer(database, age=settings.raw_retention),
+                Eraser(database, erasures, _purge(settings, producer), sink),
                 figures,
                 vitals,
             ),
@@ -142,6 +160,16 @@ def _run(settings: StreamingSettings) -> int:
         raise watch.stopped_by
     _LOG.info("stopped between batches")
     return 0
+
+
+def _is_readable(number: int, text: str) -> bool:
+    """Return whether a schema is one to read by; one that is not must not stop the others."""
+    try:
+        parse_readable(text)
+    except ValueError as error:
+        _LOG.warning("schema id %d is none to read by, so its messages are rejected: %s", number, error)
+        return False
+    return True
 
 
 def _backlog(
@@ -184,7 +212,7 @@ def _prepare(
         try:
             kafka.require_topics(servers, security)
             cluster_id = kafka.cluster_id(servers, security)
-            require_same_cluster(settings.checkpoint_dir, database, cluster_id)
+            require_same_surroundings(settings.checkpoint_dir, database, cluster_id)
             store.ensure(database)
             registry.require_subjects()
         except UnavailableError as error:
@@ -194,21 +222,6 @@ def _prepare(
                 return ""
         else:
             return cluster_id
-
-
-@contextlib.contextmanager
-def _only_driver(checkpoint_dir: Path) -> Iterator[None]:
-    """Hold the checkpoint folder; raise `StopError` when another driver does."""
-    checkpoint_dir.mkdir(parents=True, exist_ok=True)
-    with Path(checkpoint_dir, "driver.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StopError(
-                f"another streaming service works on WATTLINE_CHECKPOINT_DIR={checkpoint_dir}: "
-                "stop it, or name another folder and another store"
-            ) from error
-        yield
 
 
 def _audit(settings: StreamingSettings, form: str | None, *, repairing: bool) -> int:
@@ -248,6 +261,74 @@ def _replay(settings: StreamingSettings, reasons: frozenset[str], *, dry_run: bo
     if interrupted:
         return 128 + interrupted[0]
     return 1 if replay.report.refused else 0
+
+
+def _erase(settings: StreamingSettings, arguments: argparse.Namespace) -> int:
+    from wattline_streaming.erase_command import Errand, Request, done_text, survey
+
+    kind = RUN if getattr(arguments, "run", None) is not None else USER
+    name = arguments.run if kind == RUN else arguments.user
+    request = Request(arguments.command, kind, sys.stdin.readline().rstrip("\n") if name == "-" else name)
+    if not request.name:
+        raise ConfigurationError(f"the name of the {kind} is empty: give it as --{kind} NAME, or --{kind} - and a line")
+    servers, security = settings.endpoints.kafka_bootstrap_servers, settings.endpoints.kafka_security
+    database = store.connect(settings.endpoints.mongodb_uri)
+    require_stores_cluster(database, kafka.cluster_id(servers, security))
+    erasures = Erasures(database, settings.erasure_key)
+    producer = kafka.producer(servers, security)
+    sys.stdout.write(survey(database, erasures, _purge(settings, producer), request).as_text(request) + "\n")
+    if arguments.dry_run:
+        return 0
+    if not arguments.yes and not _confirmed(request.action, is_typed=name != "-"):
+        return 1
+    errand = Errand(
+        database,
+        erasures,
+        lambda: _eraser(settings, database, erasures, producer),
+        lambda: alone(settings.checkpoint_dir),
+        silence=datetime.timedelta(seconds=_REPORTS * settings.registry_watch_interval_s),
+        now=_now,
+    )
+    done = errand.run(request, patience_s=arguments.wait, tell=lambda words: _LOG.info("%s", words))
+    told = done_text(done) if done else "not done yet: the stream goes on with it; run it again to see"
+    sys.stdout.write(f"{told}\n")
+    return 0 if done else 1
+
+
+def _eraser(
+    settings: StreamingSettings, database: Database[Document], erasures: Erasures, producer: Producer
+) -> Eraser:
+    from wattline_streaming.erase import Eraser
+    from wattline_streaming.sink import WindowWriter
+
+    registry = Registry(settings.endpoints.schema_registry_url)
+    sink = WindowWriter(database, producer, registry.schema_id(WindowAggregated)).write
+    return Eraser(database, erasures, _purge(settings, producer), censored(sink, erasures))
+
+
+def _purge(settings: StreamingSettings, producer: Producer) -> Purge:
+    return Purge(settings.endpoints.kafka_bootstrap_servers, producer, settings.endpoints.kafka_security)
+
+
+def _confirmed(action: str, *, is_typed: bool) -> bool:
+    """Ask a person; one who is not there has not confirmed."""
+    if not is_typed or not sys.stdin.isatty():
+        sys.stderr.write(f"nothing was changed: {action} is for good, and there is nobody to ask; say --yes\n")
+        return False
+    sys.stderr.write(f"This is for good. Type {action} to go on: ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip() == action:
+        return True
+    sys.stderr.write("nothing was changed\n")
+    return False
+
+
+def _erasures(settings: StreamingSettings) -> int:
+    from wattline_streaming.erase_command import as_table
+
+    database = store.connect(settings.endpoints.mongodb_uri)
+    sys.stdout.write(as_table(Erasures(database, settings.erasure_key).all()) + "\n")
+    return 0
 
 
 def _now() -> datetime.datetime:

@@ -11,7 +11,7 @@ from wattline_common.codec import Datum, Decoder, unframe
 from wattline_common.errors import ContractError, StopError, UnavailableError
 from wattline_common.store import event_id, window_id, window_start_us
 from wattline_common.validate import validate
-from wattline_streaming.books import Message, RawEvent, Rejection
+from wattline_streaming.books import NOBODY, Message, RawEvent, Rejection, Told
 
 __all__ = ["INTERNAL_ERROR", "Acceptance", "refused_by_jvm"]
 
@@ -21,6 +21,8 @@ _MICROSECOND = datetime.timedelta(microseconds=1)
 # Reasons that lie in the schema id alone: whatever else carries it is refused, too.
 _OF_THE_ID = frozenset({"unknown_schema_id", "foreign_subject", "foreign_schema"})
 _window_id = functools.lru_cache(maxsize=20_000)(window_id)  # events come many to a window
+# Whatever Kafka was made to take: a message is held whole, many times over, and must fit a document of the store.
+_MOST_BYTES = 2**20
 _REFUSED_BY_JVM = "the JVM's Avro decoder refuses it, so no window could count it"
 
 
@@ -52,26 +54,32 @@ class Acceptance:
         """
         refused: dict[int, ContractError] = {}
         for index, message in enumerate(messages):
+            told = NOBODY
             try:
-                yield self._accept(message, unread=index in unread, refused=refused)
+                datum = self._datum(message, refused)
+                told = Told(datum.fields.get("run_id"), datum.fields.get("user_id"))
+                yield self._accept(datum, message, unread=index in unread)
             except ContractError as error:
-                yield Rejection(message, error.reason, error.detail)
+                yield Rejection(message, error.reason, error.detail, told)
             except (UnavailableError, StopError):
                 raise
             except Exception:  # noqa: BLE001  # a message that breaks our own code must not stop all others
-                yield Rejection(message, INTERNAL_ERROR, traceback.format_exc(limit=8))
+                yield Rejection(message, INTERNAL_ERROR, traceback.format_exc(limit=8), told)
 
-    def _accept(self, message: Message, *, unread: bool, refused: dict[int, ContractError]) -> RawEvent:
-        datum = self._datum(message, refused)
+    def _accept(self, datum: Datum, message: Message, *, unread: bool) -> RawEvent:
         if unread and datum.schema_id in self._branches:
             raise ContractError("undecodable", _REFUSED_BY_JVM)
         validate(datum.record_name, datum.fields)
+        if datum.fields["timestamp"] < _EPOCH:  # pages and windows cannot name every time that Avro can
+            raise ContractError("out_of_range", f"timestamp is {datum.fields['timestamp']}, before {_EPOCH}")
         ahead = datum.fields["timestamp"] - message.position.append_time
         if ahead > self._future_tolerance:
             raise ContractError("timestamp_in_future", f"event time is {ahead} ahead of the broker's append time")
         return _raw_event(datum, message)
 
     def _datum(self, message: Message, refused: dict[int, ContractError]) -> Datum:
+        if message.value is not None and len(message.value) > _MOST_BYTES:
+            raise ContractError("too_long", f"the message has {len(message.value)} bytes, more than {_MOST_BYTES}")
         schema_id, _ = unframe(message.value)
         if schema_id in refused:
             raise ContractError(refused[schema_id].reason, refused[schema_id].detail)

@@ -18,6 +18,9 @@ WATTLINE_RAW_RETENTION_DAYS lets raw events of old runs go.
 audit compares the three collections with the raw events and exits with 1 on any difference; with --repair it mends.
 
 replay-rejected re-submits rejected events that would be accepted now.
+
+erase takes a run, or all runs of a user, out of the store and the topics, for good; pseudonymise replaces a user's name
+everywhere; erasures lists both.
 """
 _AUDIT_DESCRIPTION = """\
 Counts everything anew from the raw events and compares: windows, summaries, and the marks of windows that wait to be
@@ -51,6 +54,37 @@ examples:
 
 exit code: 0 nothing of it is refused any longer; 1 some still is; 2 a setting or a server is wrong;
 128 + signal when interrupted.
+"""
+
+_ERASE_DESCRIPTION = """\
+Erases a run, or a user with every run that names him: raw events, summary, windows, the hours and days of the run, and
+its part in those of users, projects, models and regions; rejected messages; and its messages on training.aggregates
+(which gets deletions by key) and training.events.rejected. What others have there stays.
+
+It is remembered by a keyed digest, not by the name: from then on whatever comes of this run or user is dropped and
+counted (reason "erased"), also when the whole topic is read again. There is no way back.
+
+A stream that runs does it between two batches, and this waits for it; without one it is done here. Ctrl-C or a kill
+costs nothing: run it again, or let the stream go on by itself.
+
+Beyond its reach: training.events, where Kafka keeps single messages for 14 days; Spark's checkpoint for some minutes;
+backups; logs; spools on training machines. README.md of the service says what to do about each.
+"""
+_PSEUDONYMISE_DESCRIPTION = """\
+Replaces a user's name by a pseudonym that is always the same: in raw events, summaries, windows, hours and days, on
+training.aggregates, and in whatever comes of him from now on. Totals stay as they are. Rejected messages that name him
+are removed, as their bytes cannot be changed, and further ones are counted and not kept.
+
+Only user_id is replaced. Runs that hold the name in another place (their id, host, tags) are told by --dry-run.
+"""
+_ASKING_EPILOG = """\
+examples:
+  python -m wattline_streaming {command} {example} --dry-run
+  python -m wattline_streaming {command} {example}
+  printf %s ada | python -m wattline_streaming {command} --user - --yes     # in no process list and no shell history
+
+exit code: 0 done; 1 not done yet (it goes on by itself as soon as a stream runs), or not confirmed;
+2 a setting or a server is wrong; 130 interrupted.
 """
 
 
@@ -91,4 +125,33 @@ def parser() -> argparse.ArgumentParser:
         "--reason", action="append", default=[], help="only what was rejected for this reason; may be given again"
     )
     replaying.add_argument("--dry-run", action="store_true", help="judge and count only, change nothing")
+    erasing = _asking(commands, "erase", "take a run, or all runs of a user, out", _ERASE_DESCRIPTION, "--run ID")
+    whose = erasing.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--run", metavar="ID", help="the run; - reads it from standard input")
+    whose.add_argument("--user", metavar="NAME", help="the user, as user_id has it; - reads it from standard input")
+    naming = _asking(
+        commands, "pseudonymise", "replace a user's name everywhere", _PSEUDONYMISE_DESCRIPTION, "--user NAME"
+    )
+    naming.add_argument(
+        "--user", metavar="NAME", required=True, help="the user, as user_id has it; - reads it from standard input"
+    )
+    commands.add_parser("erasures", help="list what was erased or got a pseudonym, and when; no names")
+    return made
+
+
+def _asking(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, words: str, description: str, example: str
+) -> argparse.ArgumentParser:
+    made = commands.add_parser(
+        name,
+        help=words,
+        description=description,
+        epilog=_ASKING_EPILOG.format(command=name, example=example),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--dry-run", action="store_true", help="count what there is, change nothing")
+    made.add_argument("--yes", action="store_true", help="do not ask for a confirmation")
+    made.add_argument(
+        "--wait", type=float, default=120.0, metavar="SECONDS", help="for a stream to do it (default: %(default)g)"
+    )
     return made

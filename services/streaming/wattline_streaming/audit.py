@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import logging
-import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from wattline_common import store
-from wattline_common.errors import StoreUnavailableError
 from wattline_common.store import AuditHealth, Document
+from wattline_common.store_errors import answering
+from wattline_common.sums import total
 from wattline_streaming import rollups
 from wattline_streaming.differences import (
     closed_differences,
@@ -123,15 +123,13 @@ class Audit:
 
 
 def audit(database: Database[Document], now: datetime.datetime | None = None) -> Audit:
-    """Recount everything from the raw events; raise `StoreUnavailableError`.
+    """Recount everything from the raw events; raise what `answering` raises.
 
     What differs in a window that still waits to be settled is pending. A run that moves meanwhile has its windows
     compared, not its totals. A run whose raw events are deleted is taken by its summary and windows.
     """
-    try:
+    with answering():
         return _audit(database, now or datetime.datetime.now(datetime.UTC))
-    except PyMongoError as error:
-        raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error
 
 
 def record(database: Database[Document], found: Audit, *, at: datetime.datetime, repaired: int) -> None:
@@ -253,4 +251,4 @@ def _figures(run: RunCount, summary: Document | None, windows: Mapping[str, Docu
 
 
 def _sum(windows: Mapping[str, Document], name: str) -> float:
-    return math.fsum(aggregate.get(name, 0) for aggregate in windows.values())
+    return total(aggregate.get(name, 0) for aggregate in windows.values())

@@ -14,15 +14,19 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from wattline_common import store
-from wattline_common.errors import UnavailableError
+from wattline_common.errors import StopError, UnavailableError
 from wattline_common.kafka import TRAINING_EVENTS
 from wattline_common.store import AuditHealth, Document
 from wattline_streaming.figures import Figures
 from wattline_streaming.vitals import BACKLOG, Vitals
 
-__all__ = ["Backlog", "batch_under_way", "committed_offsets", "unread"]
+__all__ = ["START_ANEW", "Backlog", "batch_under_way", "committed_offsets", "is_committed", "planned_batch", "unread"]
 
 _LOG = logging.getLogger(__name__)
+START_ANEW = (
+    "name a new folder by WATTLINE_CHECKPOINT_DIR, and the topic is read again from its start; what is stored already "
+    "counts once all the same"
+)
 
 
 class Backlog:
@@ -88,14 +92,25 @@ def unread(offsets: Mapping[int, tuple[int, int]], done: Mapping[int, int]) -> d
     return {partition: (first, after) for partition, (first, after) in left.items() if first < after}
 
 
+def planned_batch(checkpoint: Path) -> int | None:
+    """Return the number of the batch that Spark has planned and not committed."""
+    planned = _numbers(checkpoint, "offsets")
+    return planned[-1] if planned and not is_committed(checkpoint, planned[-1]) else None
+
+
+def is_committed(checkpoint: Path, batch: int) -> bool:
+    """Return whether Spark has committed a batch, one of the last hundred."""
+    return (checkpoint / "commits" / str(batch)).exists()
+
+
 def batch_under_way(checkpoint: Path) -> str:
     """Return number and offsets of the batch that Spark has planned and not committed, for a person."""
-    planned = _numbers(checkpoint, "offsets")
-    if not planned or planned[-1] in _numbers(checkpoint, "commits"):
+    planned = planned_batch(checkpoint)
+    if planned is None:
         return f"none is planned in {checkpoint}/offsets"
-    done, end = committed_offsets(checkpoint), _offsets_of(checkpoint, planned[-1])
+    done, end = committed_offsets(checkpoint), _offsets_of(checkpoint, planned)
     places = [f"{partition}:{done.get(partition, 0)}-{after}" for partition, after in sorted(end.items())]
-    return f"batch {planned[-1]}, {TRAINING_EVENTS} partition:offsets {' '.join(places)} (in {checkpoint}/offsets)"
+    return f"batch {planned}, {TRAINING_EVENTS} partition:offsets {' '.join(places)} (in {checkpoint}/offsets)"
 
 
 def committed_offsets(checkpoint: Path) -> dict[int, int]:
@@ -109,5 +124,10 @@ def _numbers(checkpoint: Path, log: str) -> list[int]:
 
 
 def _offsets_of(checkpoint: Path, batch: int) -> dict[int, int]:
-    *_, offsets = (checkpoint / "offsets" / str(batch)).read_text(encoding="utf-8").splitlines()
-    return {int(partition): offset for partition, offset in json.loads(offsets)[TRAINING_EVENTS].items()}
+    """Return a batch's offsets; raise `StopError` with the remedy where the file that has them is damaged."""
+    path = checkpoint / "offsets" / str(batch)
+    try:
+        *_, offsets = path.read_text(encoding="utf-8").splitlines()
+        return {int(partition): int(offset) for partition, offset in json.loads(offsets)[TRAINING_EVENTS].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StopError(f"{path} is damaged ({error}): {START_ANEW}") from error

@@ -7,27 +7,30 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import bson
 from pymongo import UpdateOne
 from pymongo.database import Database
-from pymongo.errors import BulkWriteError, PyMongoError
+from pymongo.errors import BulkWriteError
 
 from wattline_common import store
-from wattline_common.errors import StoreUnavailableError
 from wattline_common.kafka import TRAINING_EVENTS
 from wattline_common.store import Document, RejectedEvent
+from wattline_common.store_errors import answering
 from wattline_streaming.retention import retentions
 from wattline_streaming.summary import Gathered, own_fields
 
-__all__ = ["Books", "KafkaPosition", "Message", "RawEvent", "RejectedTopic", "Rejection", "origin"]
+__all__ = ["NOBODY", "Books", "KafkaPosition", "Message", "RawEvent", "RejectedTopic", "Rejection", "Told", "origin"]
 
 _DUPLICATE_KEY = 11000
+# A good event has a few thousand bytes. Much larger ones would fill the store, and the rejected topic takes no such.
+_MOST_KEPT_BYTES = 2**18
+_KEPT_OF_LARGE = 4096
+_LONGEST_DETAIL = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class KafkaPosition:
+class KafkaPosition(NamedTuple):
     """Where in training.events a message stands, and when the broker appended it."""
 
     partition: int
@@ -35,8 +38,7 @@ class KafkaPosition:
     append_time: datetime.datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A message of training.events as it came."""
 
     key: bytes | None
@@ -44,9 +46,21 @@ class Message:
     headers: Sequence[tuple[str, bytes | None]]
     position: KafkaPosition
 
+    @property
+    def bytes(self) -> int:
+        """Key, value and headers together."""
+        headers = sum(len(name) + len(value or b"") for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers
 
-@dataclass(frozen=True, slots=True)
-class RawEvent:
+    def kept(self) -> Message:
+        """Return what is kept of it where it is rejected: all, but of a very large one only how it begins."""
+        if self.bytes <= _MOST_KEPT_BYTES:
+            return self
+        key, value = (part and part[:_KEPT_OF_LARGE] for part in (self.key, self.value))
+        return Message(key, value, (), self.position)
+
+
+class RawEvent(NamedTuple):
     """A good event with its identities and its place in Kafka."""
 
     id: str
@@ -58,6 +72,16 @@ class RawEvent:
     position: KafkaPosition
 
 
+class Told(NamedTuple):
+    """Whose a message is, as far as it could be read."""
+
+    run_id: str | None = None
+    user_id: str | None = None
+
+
+NOBODY = Told()
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """A message that could not be accepted, and why."""
@@ -65,6 +89,14 @@ class Rejection:
     message: Message
     reason: str
     detail: str
+    told: Told = NOBODY
+
+    @property
+    def run_ids(self) -> set[str]:
+        """The runs that the message is of: by what could be read, and by its key."""
+        key = self.message.key
+        by_key = None if key is None else key.decode(errors="replace")
+        return {run_id for run_id in (self.told.run_id, by_key) if run_id is not None}
 
 
 def origin(position: KafkaPosition) -> str:
@@ -101,26 +133,22 @@ class Books:
 
     def retentions(self, run_ids: Collection[str]) -> dict[str, Document]:
         """Return what is known of those of the runs that take no event any more, as their raw events are deleted."""
-        try:
+        with answering():
             return retentions(self._database, run_ids) if run_ids else {}
-        except PyMongoError as error:
-            raise _unavailable(error) from error
 
     def book(self, events: list[RawEvent]) -> set[KafkaPosition]:
         """Store the events and what follows from them; return the positions whose message brought its event first.
 
         An event that came by another message before is a true duplicate: it changes nothing and is not returned.
-        Raises `StoreUnavailableError`; calling again with the same events then is safe.
+        Raises what `answering` raises; calling again with the same events then is safe.
         """
         if not events:
             return set()
         changes = _changes(events)  # before any write: what breaks our own code leaves nothing behind
-        try:
+        with answering():
             self._open_windows(events)  # before the events, so that a crash in between costs one needless look
             fresh = self._insert(events)
             self._summarise(changes if len(fresh) == len(events) else _changes(fresh))
-        except PyMongoError as error:
-            raise _unavailable(error) from error
         return {event.position for event in fresh}
 
     def rehearse(self, event: RawEvent) -> None:
@@ -131,20 +159,22 @@ class Books:
         for document in (_raw_document(event, self._now()), told.raised, told.lowered, own):
             bson.encode(document)
 
+    def rejection_id(self, position: KafkaPosition) -> str:
+        """Return the id under which a rejected message is kept: cluster:topic:partition:offset."""
+        return f"{self._cluster_id}:{origin(position)}"
+
     def reject(self, rejections: list[Rejection]) -> None:
         """Keep rejected messages aside, in the store and on the rejected topic (there at least once)."""
-        by_id = {self._rejection_id(rejection.message.position): rejection for rejection in rejections}
+        by_id = {self.rejection_id(rejection.message.position): rejection for rejection in rejections}
         if not by_id:
             return
         collection = self._database[store.REJECTED_EVENTS]
-        try:
-            known = {found["_id"] for found in collection.find({"_id": {"$in": list(by_id)}}, {"_id": 1})}
+        with answering():
+            known = {found["_id"] for found in store.with_ids(collection, list(by_id), {"_id": 1})}
             new = {key: rejection for key, rejection in by_id.items() if key not in known}
             self._rejected_topic.send(new.values())
             if new:
                 _insert_new(collection, [self._rejected_document(key, value) for key, value in new.items()])
-        except PyMongoError as error:
-            raise _unavailable(error) from error
 
     def _open_windows(self, events: list[RawEvent]) -> None:
         """Note the windows that get events; one already due becomes late, to be folded anew once it is quiet."""
@@ -165,7 +195,7 @@ class Books:
         refused = _insert_new(collection, [_raw_document(event, now) for event in events])
         if not refused:
             return events
-        stored = {found["_id"]: found["kafka"] for found in collection.find({"_id": {"$in": refused}}, {"kafka": 1})}
+        stored = {found["_id"]: found["kafka"] for found in store.with_ids(collection, refused, {"kafka": 1})}
         return [event for event in events if event.id not in stored or _same_place(event, stored[event.id])]
 
     def _summarise(self, changes: Mapping[str, UpdateOne]) -> None:
@@ -174,19 +204,16 @@ class Books:
             return
         collection = self._database[store.TRAINING_RUN_SUMMARY]
         collection.bulk_write(list(changes.values()), ordered=False)
-        found = collection.find({"_id": {"$in": list(changes)}}, {"sources": 1})
+        found = store.with_ids(collection, list(changes), {"sources": 1})
         own = [UpdateOne({"_id": run["_id"]}, {"$set": own_fields(run["_id"], run["sources"])}) for run in found]
         collection.bulk_write(own, ordered=False)
 
-    def _rejection_id(self, position: KafkaPosition) -> str:
-        return f"{self._cluster_id}:{origin(position)}"
-
     def _rejected_document(self, key: str, rejection: Rejection) -> RejectedEvent:
-        message = rejection.message
-        return {
+        message = rejection.message.kept()
+        document: RejectedEvent = {
             "_id": key,
             "reason": rejection.reason,
-            "detail": rejection.detail,
+            "detail": rejection.detail[:_LONGEST_DETAIL].encode(errors="replace").decode(),  # a name may be half a pair
             "key": message.key,
             "value": message.value,
             "headers": [{"k": name, "v": value} for name, value in message.headers],
@@ -195,6 +222,9 @@ class Books:
             "append_time": message.position.append_time,
             "rejected_at": self._now(),
         }
+        if message is not rejection.message:
+            document["cut_from_bytes"] = rejection.message.bytes
+        return document
 
 
 def _insert_new(collection: Any, documents: Sequence[Mapping[str, Any]]) -> list[str]:  # noqa: ANN401  # a pymongo Collection
@@ -226,10 +256,10 @@ def _raw_document(event: RawEvent, now: datetime.datetime) -> Document:
     maps = {name: store.as_pairs(value) for name, value in event.fields.items() if value.__class__ is dict}
     place = event.position
     return {
+        **event.fields,  # first: a field of tomorrow may have one of the names that follow
+        **maps,
         "_id": event.id,
         "event_type": event.record_name,
-        **event.fields,
-        **maps,
         "timestamp_us": event.timestamp_us,
         "kafka": {
             "partition": place.partition,
@@ -243,7 +273,3 @@ def _raw_document(event: RawEvent, now: datetime.datetime) -> Document:
 
 def _same_place(event: RawEvent, kafka: Document) -> bool:
     return (kafka["partition"], kafka["offset"]) == (event.position.partition, event.position.offset)
-
-
-def _unavailable(error: PyMongoError) -> StoreUnavailableError:
-    return StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}")

@@ -6,7 +6,6 @@ Sums are rounded once, so neither the order of the parts nor how they are groupe
 from __future__ import annotations
 
 import datetime
-import math
 import operator
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from wattline_common.store import (
     Rollup,
     rollup_id,
 )
+from wattline_common.sums import total
 
 __all__ = [
     "GROUPS",
@@ -32,7 +32,6 @@ __all__ = [
     "is_whole",
     "run_days",
     "run_hours",
-    "total",
 ]
 
 RUN, GROUPS = ROLLUP_DIMENSIONS[0], ROLLUP_DIMENSIONS[1:]
@@ -130,15 +129,6 @@ def all_rollups(hours_of_runs: Sequence[Rollup]) -> list[Rollup]:
 def floor(moment: datetime.datetime, length_s: int) -> datetime.datetime:
     """Return the start of the hour or day of UTC that holds a moment."""
     return moment - (moment - _EPOCH) % datetime.timedelta(seconds=length_s)
-
-
-def total(values: Iterable[float]) -> float:
-    """Return the sum, rounded once; infinite or NaN where it is too large for a double, which must stop nothing."""
-    numbers = list(values)
-    try:
-        return math.fsum(numbers)
-    except (OverflowError, ValueError):
-        return float(sum(numbers))
 
 
 def _rollup(

@@ -8,6 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812  # Spark's own convention
 from pyspark.sql.avro.functions import from_avro
 
+from wattline_common.codec import frame
 from wattline_streaming.typed import ARROW_SCHEMA, CONTEXT, ENERGY_BY_KIND, READER_SCHEMA
 
 __all__ = ["ENVELOPE", "decode"]
@@ -31,18 +32,19 @@ def decode(messages: DataFrame, writers: Mapping[int, str]) -> DataFrame:
         **{column: _energy_of(kind) for column, kind in ENERGY_BY_KIND.items()},
     }
     typed = [columns.get(field.name, event[field.name]).alias(field.name) for field in ARROW_SCHEMA]
-    return messages.withColumn("event", _event(writers)).select(*ENVELOPE, *typed)
+    # As one text, which few messages have: on its way to Python a list is measured anew, whole, with each row.
+    headers = {"headers": F.to_json("headers")}
+    return messages.withColumns({"event": _event(writers), **headers}).select(*ENVELOPE, *typed)
 
 
 def _event(writers: Mapping[int, str]) -> Column:
     """Return one branch per known schema id, each resolved to the narrow reader schema."""
     value = F.col("value")
-    magic = F.substring(value, 1, 1)
-    schema_id = F.conv(F.hex(F.substring(value, 2, 4)), 16, 10).cast("long")
+    head = F.substring(value, 1, _MESSAGE_HEAD_BYTES)
     body = F.expr(f"substring(value, {_MESSAGE_HEAD_BYTES + 1})")
     options = {"avroSchema": READER_SCHEMA, "mode": "PERMISSIVE"}
     branches = [
-        F.when((magic == F.lit(b"\x00")) & (schema_id == number), from_avro(body, schema, options))
+        F.when(head == F.lit(frame(number, b"")), from_avro(body, schema, options))
         for number, schema in sorted(writers.items())
     ]
     return F.coalesce(*branches)

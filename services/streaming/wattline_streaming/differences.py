@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from wattline_common.store import Document
+from wattline_common.sums import total
 from wattline_streaming.recount import TOTALS, RunCount, SourceCount, WindowCount, close
 from wattline_streaming.summary import own_fields
 
@@ -23,7 +24,7 @@ def window_differences(
     """Yield id and difference of the windows to ``keep`` that differ from raw."""
     for key in filter(keep, sorted(run.windows.keys() | windows.keys())):
         counted, aggregate = run.windows.get(key, WindowCount()), windows.get(key)
-        raw = f"raw {counted.events} and {math.fsum(counted.sampled['energy_kwh'])!r}"
+        raw = f"raw {counted.events} and {total(counted.sampled['energy_kwh'])!r}"
         if aggregate is None:
             yield key, f"window {key} is missing; raw has {counted.events} events"
         elif not isinstance(aggregate.get("revision"), int):
@@ -65,7 +66,7 @@ def closed_differences(
         yield f"{run.events} raw events are there, though all were deleted"
     yield from own_differences(summary)
     if settled:
-        parts = math.fsum(aggregate.get("energy_kwh", 0.0) for aggregate in windows.values())
+        parts = total(aggregate.get("energy_kwh", 0.0) for aggregate in windows.values())
         yield from _statement_differences(summary, parts, "its windows say")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import functools
+import sys
+import zipimport
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
@@ -15,6 +17,7 @@ from wattline_common.registry import Registry
 from wattline_common.settings import Endpoints
 from wattline_streaming.acceptance import Acceptance
 from wattline_streaming.books import Books, Rejection, origin
+from wattline_streaming.erasures import Erasures
 from wattline_streaming.identity import SchemaBook
 from wattline_streaming.ledger import Ledger
 from wattline_streaming.settings import StreamingSettings
@@ -34,7 +37,18 @@ def book(
 
     ``branches`` are id and schema of each branch of `decode` in this query.
     """
+    _forget_archives()
     return _ledger(settings, cluster_id, branches).run(batches)
+
+
+def _forget_archives() -> None:
+    """Let Python forget the archives in which it has found modules; it opens one again when it needs another.
+
+    For each that it knows, and for each package within, it would read the whole directory anew before every task.
+    """
+    for place, finder in list(sys.path_importer_cache.items()):
+        if isinstance(finder, zipimport.zipimporter):
+            del sys.path_importer_cache[place]
 
 
 @functools.lru_cache(maxsize=1)
@@ -51,7 +65,8 @@ def _ledger(settings: StreamingSettings, cluster_id: str, branches: tuple[tuple[
     )
     schemas = SchemaBook(database, Registry(endpoints.schema_registry_url).schema_text)
     tolerance = datetime.timedelta(seconds=settings.future_tolerance_s)
-    return Ledger(Acceptance(schemas, future_tolerance=tolerance, branches=dict(branches)), books)
+    acceptance = Acceptance(schemas, future_tolerance=tolerance, branches=dict(branches))
+    return Ledger(acceptance, books, Erasures(database, settings.erasure_key))
 
 
 class _RejectedTopic:
@@ -66,9 +81,11 @@ class _RejectedTopic:
 
     def send(self, rejections: Iterable[Rejection]) -> None:
         for rejection in rejections:
-            message = rejection.message
+            message = rejection.message.kept()
             place = origin(message.position)
             ours = [("wattline.reason", rejection.reason.encode()), ("wattline.origin", place.encode())]
+            if message is not rejection.message:
+                ours.append(("wattline.cut-from-bytes", str(rejection.message.bytes).encode()))
             try:
                 self._producer.produce(
                     kafka.TRAINING_EVENTS_REJECTED,

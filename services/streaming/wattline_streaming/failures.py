@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from wattline_common.errors import ConfigurationError, StopError, UnavailableError, WattlineError
+from wattline_common.errors import (
+    ConfigurationError,
+    StopError,
+    StoreRefusedError,
+    UnavailableError,
+    WattlineError,
+)
 
 __all__ = ["cause", "is_outage", "is_spark_57438", "names", "text"]
 
@@ -18,7 +24,7 @@ _KAFKA_REFUSES = (
 )
 # Spark 4.1's Kafka source fails, after the batch is committed, to report progress of a batch that a restart repeats.
 _SPARK_57438 = 'because the return value of "scala.Option.get()" is null'
-_OURS = (UnavailableError, ConfigurationError, StopError)
+_OURS = (UnavailableError, ConfigurationError, StoreRefusedError, StopError)
 _PLAN = "=== Streaming Query ==="  # from here on an exception's text is pages of plan
 
 

@@ -20,7 +20,7 @@ from wattline_common.errors import StopError, WattlineError
 from wattline_common.kafka import TRAINING_EVENTS
 from wattline_common.store import STREAMING, Document, StreamingHealth
 from wattline_streaming import executor, failures
-from wattline_streaming.backlog import batch_under_way
+from wattline_streaming.backlog import START_ANEW, batch_under_way, is_committed, planned_batch
 from wattline_streaming.counts import LedgerCounts, observed
 from wattline_streaming.decode import decode
 from wattline_streaming.figures import Figures
@@ -40,6 +40,7 @@ _GENERATION = 2
 _MOST_FAILURES = 5  # of one batch, for another reason than a server that is away
 _LONGEST_WAIT_S = 30.0
 _DRAIN_S = 20.0
+_DRAIN_POLL_S = 0.001
 _BETWEEN_TRIGGERS = "Waiting"  # so begins Spark's word for a query that has done what there was to do
 _POLL_S = 0.2
 
@@ -112,7 +113,11 @@ class Job:
         writers = self._writers()
         branches = tuple(sorted(writers.items()))  # the ledger tells by them what the JVM ought to have read
         book = functools.partial(executor.book, self._settings, self._cluster_id, branches)
-        booked = observed(decode(self._source(), writers).mapInArrow(book, BOOKED_DDL))
+        messages, context = decode(self._source(), writers), self._spark.sparkContext
+        if (context.master or "").startswith("local"):
+            # A task a core: each has costs of its own, and asks the store by itself. A cluster's cores come later.
+            messages = messages.coalesce(context.defaultParallelism)
+        booked = observed(messages.mapInArrow(book, BOOKED_DDL))
         folded = fold(booked, watermark_s=self._settings.watermark_s)
         return (
             folded.writeStream.outputMode("update")
@@ -142,7 +147,9 @@ class Job:
             rows = windows.toArrow().to_pylist()  # the batch's one action: it runs the ledger, too
             self._sink(rows, {})
             before = self._last_progress()
-            settled = Settled() if self._upkeep.can_wait(busy=self._is_behind(before)) else self._upkeep.settle()
+            behind = self._is_behind(before, took_s=(_now() - started).total_seconds())
+            settled = Settled() if self._upkeep.can_wait(busy=behind) else self._upkeep.settle()
+            self._upkeep.erase()
             self._failures = 0
             self._note(before)
             facts: StreamingHealth = {
@@ -161,11 +168,11 @@ class Job:
     def _keep_up_when_idle(self, stop: threading.Event) -> None:
         while not stop.wait(self._settings.settle_interval_s):
             self._vitals.beat(SETTLING, pause_s=self._settings.settle_interval_s)
-            query = self._query
-            in_a_batch = query is not None and query.isActive and query.status["isTriggerActive"]
-            if not self._upkeep.can_wait(busy=in_a_batch) and self._busy.acquire(blocking=False):
+            if not self._upkeep.can_wait(busy=self._in_a_batch()) and self._busy.acquire(blocking=False):
                 try:
                     self._upkeep.settle()
+                    while self._upkeep.erase() and not stop.is_set() and not self._in_a_batch():
+                        self._vitals.beat(SETTLING, pause_s=self._settings.settle_interval_s)
                     self._note(self._last_progress())
                     if self._query is not None and _has_caught_up(self._query):
                         self._upkeep.delete_old()
@@ -174,9 +181,14 @@ class Job:
                 finally:
                     self._busy.release()
 
-    def _is_behind(self, progress: StreamingQueryProgress | None) -> bool:
-        """Return whether a batch was so large that there was a backlog."""
-        return progress is not None and progress.numInputRows > self._settings.max_offsets_per_trigger / 2
+    def _in_a_batch(self) -> bool:
+        query = self._query
+        return query is not None and query.isActive and bool(query.status["isTriggerActive"])
+
+    def _is_behind(self, before: StreamingQueryProgress | None, *, took_s: float) -> bool:
+        """Return whether there is a backlog: this batch took so long that more waits, or the one before was large."""
+        was_large = before is not None and before.numInputRows > self._settings.max_offsets_per_trigger / 2
+        return was_large or took_s > self._settings.settle_interval_s
 
     def _note(self, progress: StreamingQueryProgress | None) -> None:
         """Add up what Spark tells of a batch, which it does once the batch is over."""
@@ -195,12 +207,14 @@ class Job:
             _LOG.warning("the stream's health is not in the store: %s", error)
 
     def _drain(self, query: StreamingQuery) -> None:
-        """Stop the query after the batch under way, so that a restart has nothing to repeat."""
-        deadline = _now() + datetime.timedelta(seconds=_DRAIN_S)
-        while query.isActive and query.status["isTriggerActive"] and _now() < deadline:
-            threading.Event().wait(0.05)
-        with self._busy:
-            query.stop()
+        """Stop the query after the batch under way, so that a restart has nothing to repeat.
+
+        One that is behind is never seen at rest: between two batches it takes some milliseconds to ask Kafka for more.
+        """
+        deadline, batch = _now() + datetime.timedelta(seconds=_DRAIN_S), planned_batch(self.checkpoint)
+        while query.isActive and batch is not None and not is_committed(self.checkpoint, batch) and _now() < deadline:
+            threading.Event().wait(_DRAIN_POLL_S)
+        query.stop()
 
     def _back_off(self, problem: str, stop: threading.Event) -> None:
         """Wait, longer each time; raise `StopError` for what waiting cannot mend."""
@@ -216,7 +230,8 @@ class Job:
         if not failures.is_outage(problem) and self._failures >= _MOST_FAILURES:
             raise StopError(
                 f"the same batch failed {self._failures} times: {batch_under_way(self.checkpoint)}. Nothing of it is "
-                f"skipped: mend the cause and start again, it is repeated then. {problem}"
+                "skipped: mend the cause and start again, it is repeated then. If the checkpoint itself is damaged, "
+                f"{START_ANEW}. {problem}"
             )
         wait_s = min(2.0 ** (self._failures - 1), _LONGEST_WAIT_S)
         _LOG.warning("the query stopped (%d in a row), next try in %.0f s: %s", self._failures, wait_s, problem)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from wattline_common import store
 from wattline_common.events import HardwareSampled, RunFinished
 from wattline_common.store import Document
+from wattline_common.sums import total
 
 __all__ = ["RAW_FIELDS", "TOTALS", "RunCount", "SourceCount", "WindowCount", "close"]
 
@@ -51,7 +52,7 @@ class SourceCount:
 
     def total(self, name: str) -> float:
         """Return the sum of the samples' figures."""
-        return math.fsum(self.sampled[name])
+        return total(self.sampled[name])
 
     def contradictions(self) -> Iterator[str]:
         """Yield where events that are all there contradict each other: then one of them was changed."""
@@ -98,7 +99,7 @@ class WindowCount:
         """Return whether a stored window has the same events and sums."""
         counts = (aggregate.get("events"), aggregate.get("samples"))
         return counts == (self.events, len(self.sampled["energy_kwh"])) and all(
-            close(aggregate.get(name, math.nan), math.fsum(figures)) for name, figures in self.sampled.items()
+            close(aggregate.get(name, math.nan), total(figures)) for name, figures in self.sampled.items()
         )
 
 
@@ -116,7 +117,7 @@ class RunCount:
 
     def total(self, name: str) -> float:
         """Return the sum of all samples' figures."""
-        return math.fsum(figure for source in self.sources.values() for figure in source.sampled[name])
+        return total(figure for source in self.sources.values() for figure in source.sampled[name])
 
     def add(self, event: Document) -> None:
         """Count a raw event."""

@@ -14,11 +14,10 @@ from typing import Any
 
 from pymongo import UpdateOne
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
 
 from wattline_common import store
-from wattline_common.errors import StoreUnavailableError
 from wattline_common.store import SETTLEMENT, Document, SourceSummary
+from wattline_common.store_errors import answering
 from wattline_streaming import rollups
 from wattline_streaming.audit import Audit, audit
 from wattline_streaming.differences import (
@@ -61,10 +60,10 @@ class Repair:
 
 
 def repair(database: Database[Document], *, now: Callable[[], datetime.datetime]) -> Repair:
-    """Mend, and audit again; raise `StoreUnavailableError`. Calling it again is safe, and changes nothing twice."""
+    """Mend, and audit again; raise what `answering` raises. Calling it again is safe, and changes nothing twice."""
     mender = _Mender(database, now)
     before = audit(database, now())
-    try:
+    with answering():
         for run in before.runs:
             if run.differences:
                 mender.mend_run(run.run_id)
@@ -73,8 +72,6 @@ def repair(database: Database[Document], *, now: Callable[[], datetime.datetime]
         # Marked windows are rolled up when they settle; damaged ones that stay must not become the truth of rollups.
         if not mender.not_mended and any(rollups.differences(database)):
             mender.mended.append(f"{rollups.rebuild(database)} rollups: composed anew")
-    except PyMongoError as error:
-        raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error
     return Repair(mender.mended, mender.not_mended, audit(database, now()))
 
 
@@ -152,7 +149,7 @@ class _Mender:
             is_needed = start_us is not None and self._is_needed(key, start_us)
             for words in mark_differences(mark, self._now(), is_needed=is_needed):
                 if start_us is not None and is_needed:
-                    self._mark(key.partition("|")[0], {key: start_us}, late=True)
+                    self._mark(key.partition("|")[0], {key: start_us}, suspect=True)
                 else:
                     self._marks.delete_one({"_id": key, "mark": mark.get("mark")})
                 self.mended.append(words)
@@ -171,7 +168,7 @@ class _Mender:
         opened = {mark["_id"] for mark in self._marks.find({"run_id": run.run_id}, {"_id": 1})}
         wrong = dict(window_differences(run.count, run.windows, keep=lambda key: key not in opened))
         starts = {key: start for key in wrong if (start := _start_us(key)) is not None}
-        self._mark(run.run_id, starts, late=True)
+        self._mark(run.run_id, starts, suspect=True)
         for key, words in wrong.items():
             aggregate = run.windows.get(key)
             if aggregate is not None and (key not in run.count.windows or not _is_replaceable(aggregate)):
@@ -234,11 +231,13 @@ class _Mender:
         start_us = _start_us(key) if key is not None else None
         if key is None or start_us is None or self._marks.count_documents({"_id": key}):
             return
-        self._mark(run_id, {key: start_us}, late=False)
+        self._mark(run_id, {key: start_us}, suspect=False)
         self.mended += [f"run {run_id}: {words}: to be settled" for words in stated]
 
-    def _mark(self, run_id: str, starts_us: Mapping[str, int], *, late: bool) -> None:
-        same = {"run_id": run_id, "mark": uuid.uuid4().hex, "due_at": self._now()} | ({"late": True} if late else {})
+    def _mark(self, run_id: str, starts_us: Mapping[str, int], *, suspect: bool) -> None:
+        same = {"run_id": run_id, "mark": uuid.uuid4().hex, "due_at": self._now()} | (
+            {"suspect": True} if suspect else {}
+        )
         writes = [
             UpdateOne({"_id": key}, {"$set": {**same, "window_start_us": start_us}}, upsert=True)
             for key, start_us in starts_us.items()

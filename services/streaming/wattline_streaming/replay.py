@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as KafkaMessage
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
 
 from wattline_common import store
-from wattline_common.errors import BrokerUnavailableError, StoreUnavailableError
+from wattline_common.errors import BrokerUnavailableError
 from wattline_common.kafka import TRAINING_EVENTS
 from wattline_common.store import Document
+from wattline_common.store_errors import answering
 from wattline_streaming.acceptance import Acceptance, refused_by_jvm
 from wattline_streaming.books import KafkaPosition, Message, RawEvent, Rejection, origin
 from wattline_streaming.retention import AFTER_RETENTION, after_retention, is_too_late, retentions
@@ -30,6 +30,7 @@ __all__ = ["REPLAYED_HEADER", "Replay", "Report"]
 REPLAYED_HEADER = "wattline.replayed"
 _BATCH = 200  # messages of up to a megabyte each
 _FLUSH_S = 30.0
+_CUT = "only its beginning was kept; the message itself is in Kafka at its place, as long as the topic keeps it"
 _JVM_ONLY = "only the stream can tell whether Spark reads it now; --reason undecodable re-submits it"
 
 
@@ -78,16 +79,14 @@ class Replay:
     def run(self, reasons: Collection[str], *, dry_run: bool) -> Iterator[Report]:
         """Yield the report after every batch; no reason stands for every reason, a dry run changes nothing.
 
-        Raises `BrokerUnavailableError`, `RegistryUnavailableError`, `StoreUnavailableError`; calling again goes on.
+        Raises `BrokerUnavailableError`, `RegistryUnavailableError` and what `answering` raises; calling again goes on.
         """
-        try:
+        with answering():
             for batch in self._batches(reasons):
                 accepted = self._judge(batch, reasons)
                 done = accepted if dry_run else self._submit(accepted)
                 self.report.replayed.update(document["reason"] for document in done)
                 yield self.report
-        except PyMongoError as error:
-            raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error
 
     def _batches(self, reasons: Collection[str]) -> Iterator[list[Document]]:
         wanted: Document = {"rejected_at": {"$lt": self._now()}}  # not what this very replay brings back
@@ -104,6 +103,8 @@ class Replay:
         for document, verdict in zip(batch, verdicts, strict=True):
             if isinstance(verdict, Rejection):
                 self.report.refuse(verdict)
+            elif "cut_from_bytes" in document:
+                self.report.refuse(_rejection(document, _CUT))
             elif refused_by_jvm(document["detail"]) and document["reason"] not in reasons:
                 self.report.refuse(_rejection(document, _JVM_ONLY))
             else:

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
 
 from wattline_common import store
-from wattline_common.errors import StoreUnavailableError
 from wattline_common.store import Document, RetainedSource
+from wattline_common.store_errors import answering
 
 __all__ = [
     "AFTER_RETENTION",
@@ -56,7 +55,7 @@ class Deleted:
 
 def retentions(database: Database[Document], run_ids: Iterable[str]) -> dict[str, Document]:
     """Return what is known of those of the runs whose raw events are deleted, or are being deleted."""
-    found = database[store.TRAINING_RUN_SUMMARY].find({"_id": {"$in": list(run_ids)}}, {"retention": 1})
+    found = store.with_ids(database[store.TRAINING_RUN_SUMMARY], list(run_ids), {"retention": 1})
     return {run["_id"]: run["retention"] for run in found if "retention" in run}
 
 
@@ -119,12 +118,10 @@ class Retainer:
     def step(self, now: datetime.datetime) -> Deleted:
         """Delete what is old at ``now``, for about a second; return how much it was.
 
-        Raises `StoreUnavailableError`; whatever was done by then is right, and the next step goes on.
+        Raises what `answering` raises; whatever was done by then is right, and the next step goes on.
         """
-        try:
+        with answering():
             return self._step(now)
-        except PyMongoError as error:
-            raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error
 
     def _step(self, now: datetime.datetime) -> Deleted:
         until_s = self._clock_s() + _STEP_S

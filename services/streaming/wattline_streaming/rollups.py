@@ -17,11 +17,10 @@ from typing import Any, cast
 from pymongo import ASCENDING, ReplaceOne
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
 
 from wattline_common import store
-from wattline_common.errors import StoreUnavailableError
 from wattline_common.store import DAY_S, HOUR_S, Document, Rollup
+from wattline_common.store_errors import answering
 from wattline_streaming.compose import (
     GROUPS,
     RUN,
@@ -84,17 +83,15 @@ def rebuild(database: Database[Document]) -> int:
     """Write every rollup that differs from its windows, remove those without any; return how many these were.
 
     What a settler writes at the very same moment could be overwritten by something older: compare again afterwards.
-    Raises `StoreUnavailableError`; calling again goes on.
+    Raises what `answering` raises; calling again goes on.
     """
     collection, mended = database[store.AGGREGATED_ROLLUPS], 0
-    try:
+    with answering():
         for made, stored in _days(database):
             wrong = {key: one for key, one in stored.items() if key not in made or any(_differing(one, made[key]))}
             right = {key: one for key, one in made.items() if key in wrong or key not in stored}
             _Change(stored, wrong, right).write(collection)
             mended += len(wrong.keys() | right.keys())
-    except PyMongoError as error:
-        raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error
     return mended
 
 

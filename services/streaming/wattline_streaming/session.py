@@ -17,6 +17,7 @@ _MOST_OF_A_MESSAGE = 2**20
 _AVRO_LIMITS = " ".join(
     f"-Dorg.apache.avro.limits.{part}.maxLength={_MOST_OF_A_MESSAGE}" for part in ("string", "bytes", "collectionItems")
 )
+_MOST_OF_A_BATCH = 2**26  # of what goes to Python at once: ten thousand large messages would be gigabytes
 _ONE_DAY_MS = 24 * 3600 * 1000
 _LOOPBACK = "127.0.0.1"
 
@@ -68,4 +69,5 @@ def _ours(settings: StreamingSettings, *, local: bool) -> dict[str, str]:
         "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "50000",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
+        "spark.sql.execution.arrow.maxBytesPerBatch": str(_MOST_OF_A_BATCH),
     }

@@ -19,6 +19,7 @@ __all__ = ["ExecutorPod", "StreamingSettings", "export_for_spark", "spark_defaul
 
 _HIGHEST_PORT = 65_535
 _MOST_DAYS = 36_500
+_SHORTEST_SECRET = 32
 
 
 def spark_defaults(environment: Environment | None = None) -> dict[str, str]:
@@ -112,6 +113,7 @@ class StreamingSettings:
     settle_interval_s: float = 5.0
     future_tolerance_s: float = 300.0
     raw_retention_days: float = 0.0  # for ever
+    erasure_key: str = field(default="", repr=False)  # a secret; none: one is made and kept in the store
     registry_watch_interval_s: float = 15.0
     http_address: str = "127.0.0.1"
     http_port: int = 0  # off
@@ -138,6 +140,7 @@ class StreamingSettings:
             settle_interval_s=env.number("WATTLINE_SETTLE_INTERVAL_S", cls.settle_interval_s, at_least=0.1),
             future_tolerance_s=env.number("WATTLINE_FUTURE_TOLERANCE_S", cls.future_tolerance_s),
             raw_retention_days=_days(env, "WATTLINE_RAW_RETENTION_DAYS", cls.raw_retention_days),
+            erasure_key=_secret(env, "WATTLINE_ERASURE_KEY"),
             registry_watch_interval_s=env.number(
                 "WATTLINE_REGISTRY_WATCH_INTERVAL_S", cls.registry_watch_interval_s, at_least=0.1
             ),
@@ -165,8 +168,15 @@ def _days(env: Environment, name: str, default: float) -> float:
     return days
 
 
+def _secret(env: Environment, name: str) -> str:
+    """Return a secret; the message for one that is too short must not tell it."""
+    secret = env.text(name)
+    if secret and len(secret) < _SHORTEST_SECRET:
+        raise ConfigurationError(
+            f"{name} has fewer than {_SHORTEST_SECRET} characters: set it to a long random text, or unset it"
+        )
+    return secret
+
+
 def _port(env: Environment, name: str, default: int) -> int:
-    port = env.integer(name, default)
-    if port > _HIGHEST_PORT:
-        raise ConfigurationError(f"{name}={port} is above {_HIGHEST_PORT}; unset it to get {default}")
-    return port
+    return env.integer(name, default, at_most=_HIGHEST_PORT)

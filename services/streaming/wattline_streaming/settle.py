@@ -17,23 +17,21 @@ from typing import Any
 import pyarrow as pa
 from pymongo import UpdateOne
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
 from pyspark.sql import SparkSession
 
 from wattline_common import store
-from wattline_common.errors import StoreUnavailableError
 from wattline_common.store import SETTLEMENT, Document
-from wattline_streaming.compose import total
+from wattline_common.store_errors import answering
+from wattline_common.sums import total
 from wattline_streaming.retention import retentions
 from wattline_streaming.rollups import roll_up
 from wattline_streaming.typed import ARROW_SCHEMA, typed_row
-from wattline_streaming.windows import fold
+from wattline_streaming.windows import fold, is_whole, stored_row
 
 __all__ = ["Settled", "Settler", "WindowSink"]
 
 _LOG = logging.getLogger(__name__)
 _MOST_WINDOWS = 50_000  # a step; the rest is due in the next
-_IDS_TOGETHER = 500  # in one question: the embedded store compares each document with each id
 _RELATIVE_TOLERANCE = 1e-9
 _RAW_FIELDS = dict.fromkeys((*ARROW_SCHEMA.names, "timestamp", "timestamp_us", "devices.kind", "devices.energy_kwh"), 1)
 
@@ -65,12 +63,10 @@ class Settler:
     def step(self, now: datetime.datetime) -> Settled:
         """Settle the windows due at ``now``; return how many these were.
 
-        Raises `StoreUnavailableError`; whatever was done by then is right, and the rest is still marked.
+        Raises what `answering` raises; whatever was done by then is right, and the rest is still marked.
         """
-        try:
+        with answering():
             return self._settle(now)
-        except PyMongoError as error:
-            raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error
 
     def _settle(self, now: datetime.datetime) -> Settled:
         marks = list(self._database[store.DIRTY_WINDOWS].find({"due_at": {"$lte": now}}).limit(_MOST_WINDOWS))
@@ -81,6 +77,7 @@ class Settler:
         settlements = self._settlements(by_id)
         if settlements:
             self._fold_anew(by_id, settlements)
+        self._tell_again([key for key, mark in by_id.items() if mark.get("late") and key not in settlements])
         roll_up(self._database, ((mark["run_id"], mark["window_start_us"]) for mark in marks))
         self._remove(marks)  # last, so that whatever a crash cuts short is done again
         self._note_differences({mark["run_id"] for mark in marks}, now)
@@ -88,20 +85,21 @@ class Settler:
         return Settled(len(marks), sum(1 for mark in marks if mark.get("late")), len(settlements))
 
     def _settlements(self, marks: Mapping[str, Document]) -> dict[str, int]:
-        """Return window id -> next settlement of the windows that are late or differ from raw."""
+        """Return window id -> next settlement of the windows that differ from raw, or must not be trusted.
+
+        A window counts an event of it at most once, so one that counts as many as there are counts just these.
+        """
         aggregates = self._aggregates(list(marks))
-        on_time = {key: mark for key, mark in marks.items() if not mark.get("late")}
-        sums = self._raw_sums(on_time)
-        differing = [key for key in on_time if not _agrees(aggregates.get(key), sums.get(key, (0, 0.0)))]
-        to_fold = [key for key, mark in marks.items() if mark.get("late")] + differing
+        suspect = [key for key, mark in marks.items() if mark.get("suspect")]
+        sums = self._raw_sums({key: mark for key, mark in marks.items() if not mark.get("suspect")})
+        to_fold = suspect + [key for key, raw in sums.items() if not _agrees(aggregates.get(key), raw)]
         return {key: aggregates.get(key, {}).get("revision", 0) // SETTLEMENT + 1 for key in to_fold}
 
     def _aggregates(self, ids: Sequence[str]) -> dict[str, Document]:
         """Return window id -> what is stored of it, of those that are there."""
         windows, fields = self._database[store.AGGREGATED_METRICS], ("revision", "events", "energy_kwh")
         wanted = dict.fromkeys((f"aggregate.{name}" for name in fields), 1)
-        questions = ({"_id": {"$in": ids[at : at + _IDS_TOGETHER]}} for at in range(0, len(ids), _IDS_TOGETHER))
-        return {window["_id"]: window["aggregate"] for one in questions for window in windows.find(one, wanted)}
+        return {window["_id"]: window["aggregate"] for window in store.with_ids(windows, ids, wanted)}
 
     def _raw_sums(self, marks: Mapping[str, Document]) -> dict[str, tuple[int, float]]:
         """Return window id -> (events, energy in kWh) of the raw events."""
@@ -117,6 +115,13 @@ class Settler:
             return
         frame = self._spark.createDataFrame(pa.Table.from_pylist(rows, schema=ARROW_SCHEMA))
         self._sink(fold(frame, watermark_s=0).toArrow().to_pylist(), settlements)
+
+    def _tell_again(self, ids: Sequence[str]) -> None:
+        """Publish windows as they stand: a batch that was repeated may have published less after that."""
+        windows = list(filter(is_whole, store.with_ids(self._database[store.AGGREGATED_METRICS], ids)))
+        settlements = {window["_id"]: window["aggregate"]["revision"] // SETTLEMENT for window in windows}
+        if windows:
+            self._sink([stored_row(window) for window in windows], settlements)
 
     def _raw(self, marks: Mapping[str, Document], fields: Mapping[str, int]) -> Iterator[tuple[str, Document]]:
         """Yield window id and event of the marked windows: one pass over the raw events per stretch of time."""

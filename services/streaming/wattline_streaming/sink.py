@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from confluent_kafka import KafkaException, Producer
 from pymongo import UpdateOne
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
 
 from wattline_common import store
 from wattline_common.codec import encode_body, frame
-from wattline_common.errors import BrokerUnavailableError, StoreUnavailableError
+from wattline_common.errors import BrokerUnavailableError
 from wattline_common.kafka import TRAINING_AGGREGATES
 from wattline_common.store import Document
+from wattline_common.store_errors import answering
 from wattline_streaming.windows import aggregate, window_aggregated
 
 __all__ = ["WindowWriter", "update_window"]
@@ -33,16 +33,14 @@ class WindowWriter:
     def write(self, rows: list[Document], settlements: Mapping[str, int]) -> None:
         """Publish and store the rows; a window without a settlement comes from the stream and has settlement 0.
 
-        Raises `StoreUnavailableError` and `BrokerUnavailableError`; calling again with the same rows is safe.
+        Raises `BrokerUnavailableError` and what `answering` raises; calling again with the same rows is safe.
         """
         if not rows:
             return
         # First the topic: the settler does not look again at a window whose stored figures are right.
         self._publish(rows, settlements)
-        try:
+        with answering():
             self._collection.bulk_write([update_window(row, settlements) for row in rows], ordered=False)
-        except PyMongoError as error:
-            raise StoreUnavailableError(f"no good answer from the store at MONGODB_URI: {error}") from error
 
     def _publish(self, rows: list[Document], settlements: Mapping[str, int]) -> None:
         try:

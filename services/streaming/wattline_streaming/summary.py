@@ -7,19 +7,21 @@ function of what was gathered.
 from __future__ import annotations
 
 import datetime
-import math
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from wattline_common.events import HardwareSampled, RunFinished, RunStarted, RunStatus, StepCompleted
 from wattline_common.store import Document, SourceSummary, as_map, as_pairs
+from wattline_common.sums import total
 from wattline_streaming.typed import CONTEXT
 
 __all__ = ["Gathered", "nested", "own_fields", "source_updates"]
 
 RUNNING = "RUNNING"
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MOST_EVENTS = 2**63 - 1  # a document holds no more, whatever numbers sources have given themselves
 _TOTALS = ("energy_kwh", "energy_low_kwh", "energy_high_kwh", "measured_energy_kwh", "emissions_kg")
 _CUMULATIVE = {
     "energy_kwh": "cumulative_energy_kwh",
@@ -28,6 +30,7 @@ _CUMULATIVE = {
     "measured_energy_kwh": "cumulative_measured_energy_kwh",
     "emissions_kg": "cumulative_emissions_kg",
 }
+_CONTEXT = (*CONTEXT, "host", "rank", "simulated")
 _MAPS = ("hyperparameters", "tags")
 _LATEST_STEP = ("epoch", "step", "loss", "accuracy")
 _LATEST_SAMPLE = ("power_avg_w", "grid_intensity_g_per_kwh", "grid_intensity_source", "pue", "cpu_utilization_pct")
@@ -44,31 +47,48 @@ _FINISHED = (
 )
 
 
+class _Paths(dict[str, str]):
+    """Where a source's figures stand in its run's document, by name: each made once, for many events."""
+
+    def __init__(self, source_id: str) -> None:
+        super().__init__()
+        self._source = f"sources.{source_id}."
+
+    def __missing__(self, name: str) -> str:
+        path = self[name] = self._source + name
+        return path
+
+
+_paths = functools.lru_cache(maxsize=10_000)(_Paths)
+
+
 def source_updates(record_name: str, fields: Mapping[str, Any], timestamp_us: int) -> tuple[Document, Document]:
     """Return what an event raises (`$max`) and lowers (`$min`) in its run's document, by path."""
-    path = f"sources.{fields['source_id']}"
+    at = _paths(fields["source_id"])
     seq = fields["seq"]
     raised: Document = {
-        f"{path}.seq_max": seq,
-        f"{path}.last_timestamp_us": timestamp_us,
-        f"{path}.context": {name: fields.get(name) for name in (*CONTEXT, "host", "rank", "simulated")},
+        at["seq_max"]: seq,
+        at["last_timestamp_us"]: timestamp_us,
+        at["context"]: {name: fields.get(name) for name in _CONTEXT},
     }
     match record_name:
         case HardwareSampled.__name__:
-            raised |= {f"{path}.{name}": fields[source] for name, source in _CUMULATIVE.items()}
-            raised |= {f"{path}.methods.{device['method']}": 1 for device in fields["devices"]}
-            raised[f"{path}.latest_sample"] = {"seq": seq} | {name: fields.get(name) for name in _LATEST_SAMPLE}
+            for name, source in _CUMULATIVE.items():
+                raised[at[name]] = fields[source]
+            for device in fields["devices"]:
+                raised[at[f"methods.{device['method']}"]] = 1
+            raised[at["latest_sample"]] = {"seq": seq} | {name: fields.get(name) for name in _LATEST_SAMPLE}
         case StepCompleted.__name__:
             told = [name for name in _LATEST_STEP if fields.get(name) is not None]
-            raised |= {f"{path}.latest_{name}": {"seq": seq, name: fields[name]} for name in told}
+            raised |= {at[f"latest_{name}"]: {"seq": seq, name: fields[name]} for name in told}
         case RunStarted.__name__:
             maps = {name: as_pairs(fields[name]) for name in _MAPS}
             facts = {name: fields.get(name) for name in _STARTED}
-            raised[f"{path}.started"] = {"seq": seq, "timestamp_us": timestamp_us} | maps | facts
+            raised[at["started"]] = {"seq": seq, "timestamp_us": timestamp_us} | maps | facts
         case RunFinished.__name__:
             facts = {name: fields.get(name) for name in _FINISHED}
-            raised[f"{path}.finished"] = {"seq": seq, "timestamp_us": timestamp_us} | facts
-    return raised, {f"{path}.first_timestamp_us": timestamp_us}
+            raised[at["finished"]] = {"seq": seq, "timestamp_us": timestamp_us} | facts
+    return raised, {at["first_timestamp_us"]: timestamp_us}
 
 
 def nested(figures: Mapping[str, Any]) -> dict[str, SourceSummary]:
@@ -125,8 +145,8 @@ def own_fields(run_id: str, sources: Mapping[str, SourceSummary]) -> Document:
         "last_event_at": _date(last_us),
         "finished_at": None if status == RUNNING else _date(last_us),
         "duration_s": (last_us - first_us) / 1e6,
-        **{name: math.fsum(source.get(name, 0.0) for source in in_order) for name in _TOTALS},  # type: ignore[misc]
-        "events_expected": sum(_expected(source) for source in in_order),
+        **{name: total(source.get(name, 0.0) for source in in_order) for name in _TOTALS},  # type: ignore[misc]
+        "events_expected": min(sum(_expected(source) for source in in_order), _MOST_EVENTS),
         **_progress(in_order),
         "power_w": _power_w(in_order) if status == RUNNING else None,
     }
@@ -155,7 +175,7 @@ def _progress(sources: list[SourceSummary]) -> Document:
 
 def _power_w(sources: Iterable[SourceSummary]) -> float | None:
     live = [s["latest_sample"]["power_avg_w"] for s in sources if "latest_sample" in s and "finished" not in s]
-    return math.fsum(live) if live else None
+    return total(live) if live else None
 
 
 def _date(timestamp_us: int) -> datetime.datetime:
@@ -177,7 +197,7 @@ def _higher(one: Any, other: Any) -> Any:  # noqa: ANN401  # numbers, or flat do
         return other if other > one else one
     if one.get("seq") != other.get("seq"):  # where there is one it stands first, and so decides
         return other if other["seq"] > one["seq"] else one
-    return max(one, other, key=_rank)
+    return one if one == other else max(one, other, key=_rank)
 
 
 def _rank(document: Document) -> list[tuple[bool, Any]]:

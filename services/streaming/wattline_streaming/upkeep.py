@@ -1,4 +1,4 @@
-"""What the driver does for the store beside the query's batches: it settles, and deletes what is old."""
+"""What the driver does for the store beside the query's batches: it settles, deletes what is old, erases who asked."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from wattline_common.errors import UnavailableError
+from wattline_streaming.erase import Eraser
 from wattline_streaming.figures import Figures
 from wattline_streaming.retention import Deleted, Retainer
 from wattline_streaming.settle import Settled, Settler
-from wattline_streaming.vitals import RETENTION, SETTLING, Vitals
+from wattline_streaming.vitals import ERASURE, RETENTION, SETTLING, Vitals
 
 __all__ = ["Upkeep"]
 
@@ -27,16 +28,18 @@ class Upkeep:
     Its caller keeps it and the ledger from running at the same time.
     """
 
-    def __init__(self, settler: Settler, retainer: Retainer, figures: Figures, vitals: Vitals) -> None:
+    def __init__(self, settler: Settler, retainer: Retainer, eraser: Eraser, figures: Figures, vitals: Vitals) -> None:
         self._settler = settler
         self._retainer = retainer
+        self._eraser = eraser
         self._figures = figures
         self._vitals = vitals
+        self._started_at = _now()
 
     def can_wait(self, *, busy: bool) -> bool:
         """Return whether events that wait come before windows that do; settling waits a minute at most."""
-        last = self._figures.last_settling_at
-        return busy and last is not None and _now() - last < _LONGEST_UNSETTLED
+        last = self._figures.last_settling_at or self._started_at
+        return busy and _now() - last < _LONGEST_UNSETTLED
 
     def settle(self) -> Settled:
         """Settle what is due; return how much it was."""
@@ -53,6 +56,10 @@ class Upkeep:
         deleted = self._try(RETENTION, self._retainer.step) or Deleted()
         self._figures.raw_deleted += deleted
         return deleted
+
+    def erase(self) -> bool:
+        """Go on with erasures that were asked for; return whether there was anything to do."""
+        return bool(self._try(ERASURE, self._eraser.step))
 
     def _try(self, part: str, step: Callable[[datetime.datetime], Done]) -> Done | None:
         try:

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["BACKLOG", "QUERY", "REGISTRY", "RETENTION", "SETTLING", "Vitals"]
+__all__ = ["BACKLOG", "ERASURE", "QUERY", "REGISTRY", "RETENTION", "SETTLING", "Vitals"]
 
 QUERY = "query"
 SETTLING = "settling"
 RETENTION = "retention"
+ERASURE = "erasure"
 REGISTRY = "registry"
 BACKLOG = "backlog"
 _MOST_CHARACTERS = 400  # a line to read; the log has the rest
@@ -31,7 +32,8 @@ class Vitals:
     def __post_init__(self) -> None:
         """Begin the count of silence, and be unready."""
         self.beat(QUERY)
-        self._problems = {QUERY: _NOT_YET, SETTLING: None, RETENTION: None, REGISTRY: None, BACKLOG: None}
+        parts = (QUERY, SETTLING, RETENTION, ERASURE, REGISTRY, BACKLOG)
+        self._problems = dict.fromkeys(parts) | {QUERY: _NOT_YET}
 
     def beat(self, part: str, *, pause_s: float = 0.0) -> None:
         """Note that a part goes on; ``pause_s`` is how long it may rest by its own plan."""

@@ -12,7 +12,7 @@ from wattline_common.events import WindowAggregated
 from wattline_common.store import MEAN_WEIGHTS, SETTLEMENT, WINDOW_LENGTH_S, Aggregate
 from wattline_streaming.typed import CONTEXT, ENERGY_BY_KIND
 
-__all__ = ["aggregate", "fold", "window_aggregated"]
+__all__ = ["aggregate", "fold", "is_whole", "stored_row", "window_aggregated"]
 
 _J_PER_KWH = 3.6e6
 _SUMS = ("energy_kwh", "energy_low_kwh", "energy_high_kwh", "measured_energy_kwh", *ENERGY_BY_KIND, "emissions_kg")
@@ -84,6 +84,18 @@ def aggregate(row: Mapping[str, Any], settlement: int) -> Aggregate:
     context = {name: row[name] for name in (*CONTEXT, "simulated")}
     revision = settlement * SETTLEMENT + row["events"]
     return cast(Aggregate, {"revision": revision, **figures, "context": context})
+
+
+def is_whole(window: Mapping[str, Any]) -> bool:
+    """Return whether a stored window has all figures; one of an older version has not."""
+    aggregate: Mapping[str, Any] = window["aggregate"]
+    return aggregate.keys() >= {"revision", "context", *_FIGURES}
+
+
+def stored_row(window: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a window of the store as the row that it was folded to."""
+    bounds = {name: window[name] for name in ("run_id", "window_start", "window_end")}
+    return {**window["aggregate"], **window["aggregate"]["context"], **bounds}
 
 
 def window_aggregated(row: Mapping[str, Any], settlement: int, emitter: str) -> WindowAggregated:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from wattline_common.errors import StopError
 from wattline_streaming.backlog import batch_under_way, committed_offsets, unread
 
 
@@ -35,6 +38,15 @@ def test_a_batch_that_is_done_is_not_under_way(tmp_path: Path) -> None:
     assert "none is planned" in batch_under_way(tmp_path)
     log(tmp_path, 0, '{"training.events":{"0":5}}')
     assert "none is planned" in batch_under_way(tmp_path)
+
+
+@pytest.mark.parametrize("body", ["", "v1", "v1\n{}\n{", 'v1\n{}\n{"training.events":7}', 'v1\n{}\n{"other":{}}'])
+def test_a_damaged_file_of_offsets_is_named_with_the_remedy(tmp_path: Path, body: str) -> None:
+    """However it is damaged; a person then knows which folder to leave."""
+    log(tmp_path, 3, '{"training.events":{"0":5}}', committed=False)
+    (tmp_path / "offsets" / "3").write_text(body)
+    with pytest.raises(StopError, match=r"offsets/3 is damaged .*WATTLINE_CHECKPOINT_DIR"):
+        batch_under_way(tmp_path)
 
 
 def test_the_lag_counts_what_is_kept_and_not_done() -> None:

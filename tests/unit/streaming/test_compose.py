@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.windows import MIDNIGHT, column, histories, window
 from wattline_common.store import DAY_S, HOUR_S, MEAN_WEIGHTS, ROLLUP_DIMENSIONS, Document, Rollup
-from wattline_streaming.compose import all_rollups, floor, run_hours, total
+from wattline_common.sums import total
+from wattline_streaming.compose import all_rollups, floor, run_hours
 
 SUMS = [
     *("energy_kwh", "energy_low_kwh", "energy_high_kwh", "measured_energy_kwh", "energy_cpu_kwh", "energy_gpu_kwh"),

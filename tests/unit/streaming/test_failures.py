@@ -9,10 +9,13 @@ from wattline_streaming.failures import cause, is_outage
 TRACE = """Job aborted due to stage failure: Task 3 in stage 14.0 failed 1 times
 Traceback (most recent call last):
   File "books.py", line 98, in book
-    raise _unavailable(error) from error
+    raise StoreUnavailableError(text) from error
 wattline_common.errors.StoreUnavailableError: no good answer from the store at MONGODB_URI: refused
 
 Driver stacktrace:"""
+REFUSED = (
+    "wattline_common.errors.StoreRefusedError: the store at MONGODB_URI refuses (OperationFailure): not authorized"
+)
 KAFKA_AWAY = (  # as Spark's driver and executors put it
     "org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node assignment. Call: listNodes",
     "java.util.concurrent.TimeoutException: Cannot fetch record for offset 12 in 120000 milliseconds",
@@ -39,7 +42,9 @@ def test_a_kafka_that_refuses_us_is_no_outage(problem: str) -> None:
     assert not is_outage(problem)
 
 
-@pytest.mark.parametrize("problem", ["KeyError: 'TimeoutException'", "java.lang.OutOfMemoryError", "IndexError"])
+@pytest.mark.parametrize(
+    "problem", ["KeyError: 'TimeoutException'", REFUSED, "java.lang.OutOfMemoryError", "IndexError"]
+)
 def test_anything_else_is_none(problem: str) -> None:
     """Waiting would not mend it, so its failures are counted."""
     assert not is_outage(problem)
@@ -48,6 +53,7 @@ def test_anything_else_is_none(problem: str) -> None:
 def test_the_cause_is_the_line_of_our_own_error() -> None:
     """It names setting and remedy; without one, the text stands for itself."""
     assert cause(TRACE).startswith("wattline_common.errors.StoreUnavailableError: no good answer from the store")
+    assert cause(f"Job aborted\nTraceback (most recent call last):\n  File x\n{REFUSED}\n\nat") == REFUSED
     fault = "Query failed: Traceback (most recent call last):\n  File x\n    1 / 0\nZeroDivisionError: of ours\n\nat"
     assert cause(fault) == "ZeroDivisionError: of ours"
     assert cause("java.lang.OutOfMemoryError") == "java.lang.OutOfMemoryError"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 from collections import Counter
@@ -10,6 +11,8 @@ from typing import Any, cast
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.events import START, run_events, sample
 from wattline_common.codec import Datum, Decoder, encode_body, frame
@@ -18,6 +21,7 @@ from wattline_common.events import EVENT_TYPES, Event, HardwareSampled
 from wattline_common.schemas import VERSIONS
 from wattline_streaming.acceptance import Acceptance, refused_by_jvm
 from wattline_streaming.books import Books, KafkaPosition, RawEvent, Rejection
+from wattline_streaming.erasures import NOTHING, Erasures, Found
 from wattline_streaming.ledger import Ledger
 from wattline_streaming.typed import (
     ARROW_SCHEMA,
@@ -33,7 +37,7 @@ ENVELOPE = pa.schema(
     [
         ("key", pa.binary()),
         ("value", pa.binary()),
-        ("headers", pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))),
+        ("headers", pa.string()),
         ("partition", pa.int32()),
         ("offset", pa.int64()),
         ("timestamp", pa.timestamp("us", tz="UTC")),
@@ -70,9 +74,24 @@ class ListBooks:
         """Return what is known of the runs that are closed."""
         return {run_id: self.closed[run_id] for run_id in run_ids if run_id in self.closed}
 
+    def rejection_id(self, position: KafkaPosition) -> str:
+        """Return where a message stood."""
+        return f"{position.partition}:{position.offset}"
+
     def reject(self, rejections: list[Rejection]) -> None:
         """Keep the rejections."""
         self.rejections += rejections
+
+
+class Remembered:
+    """Remembers the same, whoever asks."""
+
+    def __init__(self, found: Found) -> None:
+        self._found = found
+
+    def look_up(self, *_: object) -> Found:
+        """Return it."""
+        return self._found
 
 
 def schema_text(schema_id: int) -> str:
@@ -95,18 +114,23 @@ def message(event: Event) -> bytes:
 
 
 def ledger_of(
-    books: ListBooks, schemas: Callable[[int], str] = schema_text, branches: Mapping[int, str] | None = None
+    books: ListBooks,
+    schemas: Callable[[int], str] = schema_text,
+    branches: Mapping[int, str] | None = None,
+    found: Found = NOTHING,
 ) -> Ledger:
     """Return a ledger that writes to the lists."""
     tolerance = datetime.timedelta(minutes=5)
-    return Ledger(Acceptance(schemas, future_tolerance=tolerance, branches=branches), cast(Books, books))
+    acceptance = Acceptance(schemas, future_tolerance=tolerance, branches=branches)
+    return Ledger(acceptance, cast(Books, books), cast(Erasures, Remembered(found)))
 
 
 def batch_of(values: Sequence[bytes | None], *, decoded: bool = False, first: int = 0) -> pa.RecordBatch:
     """Return the values at offsets from the first on, as `decode` hands them over; typed only when decoded."""
     decoder = Decoder(schema_text)
+    headers = '[{"key":"h","value":"dg=="},{"key":"none"}]'
     rows = [
-        {"key": b"k", "value": value, "headers": [{"key": "h", "value": b"v"}], "partition": 0, "offset": offset}
+        {"key": b"k", "value": value, "headers": headers, "partition": 0, "offset": offset}
         | {"timestamp": START + datetime.timedelta(minutes=1)}
         | (typed_row(decoder.datum(value).fields) if decoded else {})
         for offset, value in enumerate(values, start=first)
@@ -181,6 +205,8 @@ def test_a_true_duplicate_is_not_passed_on() -> None:
         (message(sample(energy_low_kwh=1.0)), "inconsistent"),
         (message(sample(measured_energy_kwh=1.0)), "inconsistent"),
         (message(sample(timestamp=START + datetime.timedelta(minutes=7))), "timestamp_in_future"),
+        (message(sample(timestamp=datetime.datetime(1969, 12, 31, tzinfo=datetime.UTC))), "out_of_range"),
+        (message(sample()) + bytes(2**20), "too_long"),
     ],
 )
 def test_a_bad_message_is_rejected_with_its_reason(value: bytes | None, reason: str) -> None:
@@ -188,7 +214,7 @@ def test_a_bad_message_is_rejected_with_its_reason(value: bytes | None, reason: 
     books, passed = run([message(sample(seq=1)), value, message(sample(seq=2))])
     assert [rejection.reason for rejection in books.rejections] == [reason]
     kept = books.rejections[0].message
-    assert (kept.key, kept.value, kept.headers) == (b"k", value, [("h", b"v")])
+    assert (kept.key, kept.value, kept.headers) == (b"k", value, [("h", b"v"), ("none", None)])
     assert (kept.position.partition, kept.position.offset) == (0, 1)
     assert len(books.events) == len(passed) == 2
 
@@ -342,3 +368,104 @@ def test_of_a_closed_run_only_what_was_counted_is_dropped_in_silence() -> None:
     assert [rejection.message.position.offset for rejection in books.rejections] == [1, 2, 5]
     assert {row["run_id"] for row in passed} == {"open"}
     assert {event.fields["run_id"] for event in books.events.values()} == {"open"}
+
+
+@pytest.mark.parametrize("decoded", [True, False])
+def test_of_who_is_erased_nothing_is_booked_passed_on_or_kept(decoded: bool) -> None:
+    """Neither good nor bad messages, by user, by run, by key, or by place; they are counted, and others' are kept."""
+    values: list[bytes | None] = [
+        message(sample(run_id="erased", user_id="bob")),
+        message(sample(user_id="ada")),
+        message(sample(user_id="bob")),
+        message(sample(user_id="ada", seq=2, interval_s=-1.0)),
+        message(sample(user_id="bob", seq=2, interval_s=-1.0)),
+        message(sample(user_id="ada", seq=3))[:-9],
+        message(sample(user_id="bob", seq=3))[:-9],
+    ]
+    books = ListBooks()
+    found = Found(runs=frozenset({"erased"}), users=frozenset({"ada"}), places=frozenset({"0:5"}))
+    batch = pa.RecordBatch.from_pylist(
+        [*batch_of(values[:3], decoded=decoded).to_pylist(), *batch_of(values[3:], first=3).to_pylist()], ENVELOPE
+    )
+    out = ledger_of(books, found=found).run(iter([batch]))
+    passed, told = split([row for each in out for row in each.to_pylist()])
+    assert told == {"erased": 4, "out_of_range": 1, "truncated": 1}
+    assert [rejection.message.position.offset for rejection in books.rejections] == [4, 6]
+    assert [event.fields["user_id"] for event in books.events.values()] == ["bob"]
+    assert [row["user_id"] for row in passed] == ["bob"]
+
+
+def test_a_rejected_message_is_of_the_run_that_its_key_names() -> None:
+    """Also when its value cannot be read."""
+    books = ListBooks()
+    batch = batch_of([b"garbage", None])
+    assert batch.column("key").to_pylist() == [b"k", b"k"]
+    out = ledger_of(books, found=Found(runs=frozenset({"k"}))).run(iter([batch]))
+    assert split([row for each in out for row in each.to_pylist()]) == ([], Counter(erased=2))
+    assert books.rejections == []
+
+
+@pytest.mark.parametrize("decoded", [True, False])
+def test_who_has_a_pseudonym_has_it_in_the_books_and_in_the_typed_columns(decoded: bool) -> None:
+    """Every other figure is as it was, and the row is not told as filled for it."""
+    events = [sample(user_id="ada"), sample(user_id="bob", seq=2)]
+    books = ListBooks()
+    batch = batch_of([message(event) for event in events], decoded=decoded)
+    (out,) = ledger_of(books, found=Found(pseudonyms={"ada": "user-1"})).run(iter([batch]))
+    named = [dataclasses.replace(events[0], user_id="user-1"), events[1]]
+    rows = [typed_row(event.to_avro()) | {FILLED: not decoded} for event in named]
+    assert out.to_pylist() == [{name: row.get(name) for name in BOOKED_SCHEMA.names} for row in rows]
+    assert [event.fields for event in books.events.values()] == [event.to_avro() for event in named]
+
+
+def test_rejected_messages_of_who_has_a_pseudonym_are_not_kept() -> None:
+    """Their bytes have the name: whether a value is wrong, the run is closed, or our own code fails."""
+    books = ListBooks()
+    books.closed = {"closed": {"began_at": START, "sources": {}}}
+    books.breaking = {7}
+    values: list[bytes | None] = [
+        message(sample(user_id="ada", seq=2, interval_s=-1.0)),
+        message(sample(user_id="ada", run_id="closed")),
+        message(sample(user_id="ada", seq=7)),
+        message(sample(user_id="ada", seq=8)),
+    ]
+    out = ledger_of(books, found=Found(pseudonyms={"ada": "user-1"})).run(iter([batch_of(values)]))
+    passed, told = split([row for each in out for row in each.to_pylist()])
+    assert told == {"erased": 3}
+    assert books.rejections == []
+    assert [event.fields["user_id"] for event in books.events.values()] == ["user-1"]
+    assert len(passed) == 1
+
+
+NAMES = st.sampled_from(["a", "b", "c"])
+
+
+@given(
+    st.lists(st.tuples(NAMES, NAMES, st.booleans()), max_size=12),
+    st.sets(NAMES),
+    st.sets(NAMES),
+    st.sets(NAMES),
+)
+def test_every_message_is_booked_kept_aside_or_counted_as_erased(
+    sent: list[tuple[str, str, bool]], runs: set[str], users: set[str], renamed: set[str]
+) -> None:
+    """Each by one rule, whatever the mixture; nothing that is kept has the name of who is not to be named."""
+    pseudonyms = {user: f"user-{user}" for user in renamed - users}
+    found = Found(runs=frozenset(runs), users=frozenset(users), pseudonyms=pseudonyms)
+    events = [
+        sample(run_id=run_id, user_id=user_id, seq=seq, interval_s=1.0 if good else -1.0)
+        for seq, (run_id, user_id, good) in enumerate(sent)
+    ]
+    books = ListBooks()
+    out = ledger_of(books, found=found).run(iter([batch_of([message(event) for event in events])]))
+    passed, told = split([row for each in out for row in each.to_pylist()])
+    gone = [run_id in runs or user_id in users or (not good and user_id in renamed) for run_id, user_id, good in sent]
+    assert told["erased"] == sum(gone)
+    assert told["out_of_range"] == len(books.rejections)
+    assert len(passed) + told.total() == len(sent)
+    kept = [(seq, good) for (seq, (_, _, good)), is_gone in zip(enumerate(sent), gone, strict=True) if not is_gone]
+    assert [event.fields["seq"] for event in books.events.values()] == [seq for seq, good in kept if good]
+    assert [one.message.position.offset for one in books.rejections] == [seq for seq, good in kept if not good]
+    assert [event.fields["user_id"] for event in books.events.values()] == [
+        pseudonyms.get(sent[seq][1], sent[seq][1]) for seq, good in kept if good
+    ]

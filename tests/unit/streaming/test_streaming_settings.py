@@ -31,3 +31,17 @@ def test_a_port_beyond_all_ports_is_refused() -> None:
     for value in ("65536", "-1"):
         with pytest.raises(ConfigurationError, match="WATTLINE_HTTP_PORT"):
             read(Environment({"WATTLINE_HTTP_PORT": value}))
+
+
+def test_a_short_secret_is_refused_and_none_is_ever_told() -> None:
+    """Neither by the message nor by the settings' text, which may end in a log."""
+    read = StreamingSettings.from_environment
+    for secret, is_good in (("canary", False), ("canary" * 6, True), ("", True)):
+        told = Environment({"WATTLINE_ERASURE_KEY": secret})
+        if is_good:
+            assert read(told).erasure_key == secret
+            assert "canary" not in repr(read(told))
+            continue
+        with pytest.raises(ConfigurationError, match="WATTLINE_ERASURE_KEY") as error:
+            read(told)
+        assert "canary" not in str(error.value)
