@@ -15,6 +15,7 @@ from pymongo.database import Database
 from wattline_common import store
 from wattline_common.carbon import emissions_kg
 from wattline_common.events import (
+    DeviceDescription,
     DeviceKind,
     DeviceReading,
     HardwareSampled,
@@ -25,15 +26,28 @@ from wattline_common.events import (
     StepCompleted,
 )
 from wattline_common.store import Document
+from wattline_streaming.compose import all_rollups, run_hours
+from wattline_streaming.rollups import rebuild, roll_up
 from wattline_streaming.summary import own_fields, source_updates
+from wattline_streaming.typed import CONTEXT
 
-__all__ = ["Event", "book", "raw_documents", "recorded_run", "summary_document", "window_documents"]
+__all__ = [
+    "Event",
+    "book",
+    "forget",
+    "raw_documents",
+    "recorded_run",
+    "rollup_documents",
+    "summary_document",
+    "window_documents",
+]
 
 Event = RunStarted | StepCompleted | HardwareSampled | RunFinished
 
 GRID_INTENSITY_G_PER_KWH = 381.0
 GRID_INTENSITY_SOURCE = "DEU: Our World in Data 2023"
 PUE = 1.25
+_SAMPLES = 256  # of a step
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -46,6 +60,7 @@ def recorded_run(
     source_id: str = "source-1",
     status: RunStatus | None = None,
     has_gpu: bool = False,
+    planned_epochs: int | None = None,
     **context: Any,
 ) -> list[Event]:
     """Return the events of one source: a start, a step and a sample for each interval, and an end if it has one."""
@@ -61,7 +76,15 @@ def recorded_run(
         "host": "host-1",
     } | context
     events: list[Event] = [
-        RunStarted(**common, seq=0, timestamp=started_at, hyperparameters={"learning.rate": "0.01"}, tags={"$a": "b"})
+        RunStarted(
+            **common,
+            seq=0,
+            timestamp=started_at,
+            hyperparameters={"learning.rate": "0.01"},
+            tags={"$a": "b"},
+            planned_epochs=planned_epochs,
+            hardware=[DeviceDescription(device_id="cpu-0", kind=DeviceKind.CPU, model_name="per-vcpu", count=4)],
+        )
     ]
     totals = dict.fromkeys(("energy", "emissions", "low", "high", "measured"), 0.0)
     for number in range(1, round(seconds / interval_s) + 1):
@@ -123,14 +146,29 @@ def window_documents(events: Sequence[Event]) -> list[Any]:
     return [_window(start_us, group) for start_us, group in sorted(groups.items())]
 
 
+def rollup_documents(windows: Sequence[Any]) -> list[Any]:
+    """Return the documents of aggregated_rollups that all of the fleet's windows make."""
+    return list(all_rollups(run_hours(windows)))
+
+
 def book(database: Database[Document], events: Sequence[Event], *, known: int = 0, has_raw: bool = True) -> None:
     """Write what the stream has in the store after these events; the first ``known`` of them are there already."""
     if has_raw and events[known:]:
         database[store.TRAINING_METRICS].insert_many(raw_documents(events[known:]), ordered=False)
     summary = summary_document(events)
     database[store.TRAINING_RUN_SUMMARY].replace_one({"_id": summary["_id"]}, summary, upsert=True)
-    for window in window_documents(events):
+    windows = window_documents(events)
+    for window in windows:
         database[store.AGGREGATED_METRICS].replace_one({"_id": window["_id"]}, window, upsert=True)
+    roll_up(database, ((events[0].run_id, _us(window["window_start"])) for window in windows))
+
+
+def forget(database: Database[Document], run_ids: Sequence[str]) -> None:
+    """Delete all that the store has of these runs."""
+    database[store.TRAINING_RUN_SUMMARY].delete_many({"_id": {"$in": list(run_ids)}})
+    for name in (store.TRAINING_METRICS, store.AGGREGATED_METRICS):
+        database[name].delete_many({"run_id": {"$in": list(run_ids)}})
+    rebuild(database)  # the rollups: those of the runs go, those that they counted in are mended
 
 
 def _sample(
@@ -211,6 +249,7 @@ def _step(
         step=number,
         loss=2.3 * math.exp(-number / 40) + 0.08,
         accuracy=0.97 - 0.87 * math.exp(-number / 25),
+        samples=_SAMPLES,
         cumulative_energy_kwh=sample.cumulative_energy_kwh,
         cumulative_emissions_kg=sample.cumulative_emissions_kg,
     )
@@ -231,6 +270,12 @@ def _window(start_us: int, events: Sequence[Event]) -> Document:
         for kind in DeviceKind
     }
     start = _EPOCH + datetime.timedelta(microseconds=start_us)
+    means = {
+        "cpu_utilization": [sample.cpu_utilization_pct for sample in samples],
+        "gpu_utilization": [sample.gpu_utilization_pct for sample in samples],
+        "loss": [step.loss for step in steps],
+        "accuracy": [step.accuracy for step in steps],
+    }
     return {
         "_id": store.window_id(events[0].run_id, start_us),
         "run_id": events[0].run_id,
@@ -242,9 +287,12 @@ def _window(start_us: int, events: Sequence[Event]) -> Document:
         | kinds
         | {
             "power_avg_w": sums["energy_kwh"] * 1000 / hours if hours else None,
-            "loss_avg": _mean([step.loss for step in steps]),
-            "accuracy_avg": _mean([step.accuracy for step in steps]),
-        },
+            "power_max_w": max((sample.power_max_w for sample in samples), default=None),
+            "interval_s": hours * 3600,
+        }
+        | {f"{name}_avg{'_pct' if name.endswith('utilization') else ''}": _mean(each) for name, each in means.items()}
+        | {f"{name}_count": sum(value is not None for value in each) for name, each in means.items()}
+        | {"context": {name: getattr(events[0], name) for name in (*CONTEXT, "simulated")}},
     }
 
 

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 import pytest
 from pymongo.database import Database
 
-from tests.browser import ARTIFACTS, Requests, chromium, dashboard_server, until
-from tests.dashboard_runs import Event, book, recorded_run, summary_document
+from tests.browser import until
+from tests.dashboard_pages import figures, is_dark, picture, wait_for_figures, wait_for_plots
+from tests.dashboard_runs import Event, book, forget, recorded_run, summary_document
 from wattline_common import store
 from wattline_common.events import RunStatus
 from wattline_common.store import Document
 from wattline_dashboard.formats import EMISSIONS, ENERGY, POWER
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
     from wattline_stack import Stack
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("live")]
 
-PLOT = ".wattline-plot .main-svg"
 SECONDS = 60
 MARK = f"browser-{uuid.uuid4().hex[:8]}"
 LIVE, OVER, NOW = f"{MARK}-live", f"{MARK}-over", f"{MARK}-now"
@@ -34,27 +34,8 @@ USER = f"{MARK}-bot"
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Run one browser for all tests here."""
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def database(running_stack: Stack, browser: Browser) -> Iterator[Database[Document]]:
-    """Return the session's store."""
-    database = store.connect(running_stack.endpoints().mongodb_uri)
-    store.ensure(database)
-    yield database
-    database[store.TRAINING_RUN_SUMMARY].delete_many({"_id": {"$in": [LIVE, OVER, NOW, *FLEET]}})
-    for name in (store.TRAINING_METRICS, store.AGGREGATED_METRICS):
-        database[name].delete_many({"run_id": {"$in": [LIVE, OVER, NOW, *FLEET]}})
-    database.client.close()
-
-
-@pytest.fixture(scope="module")
-def live(database: Database[Document]) -> list[Event]:
-    """Book a run that still goes and one that is over; return the first one's events."""
+def live(database: Database[Document]) -> Iterator[list[Event]]:
+    """Book a run that still goes, one that is over, and a fleet; return the first one's events."""
     now = datetime.datetime.now(datetime.UTC)
     events = recorded_run(LIVE, now - datetime.timedelta(seconds=SECONDS), seconds=SECONDS)
     book(database, events)
@@ -86,7 +67,8 @@ def live(database: Database[Document]) -> list[Event]:
             environment="cluster" if number % 2 else "local",
         )
         book(database, simulated, has_raw=False)
-    return events
+    yield events
+    forget(database, [LIVE, OVER, NOW, *FLEET])
 
 
 def _day_sums(database: Database[Document], **condition: str) -> dict[str, Document]:
@@ -105,48 +87,8 @@ def _day_sums(database: Database[Document], **condition: str) -> dict[str, Docum
     return sums
 
 
-@pytest.fixture(scope="module")
-def url(database: Database[Document], live: list[Event], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve the dashboard over the session's store."""
-    host, port = database.client.address or ("127.0.0.1", 0)
-    log = tmp_path_factory.mktemp("dashboard") / "server.log"
-    with dashboard_server(f"mongodb://{host}:{port}/", log, WATTLINE_DASHBOARD_REFRESH_S="1") as url:
-        yield url
-
-
-@pytest.fixture(params=["light", "dark"])
-def scheme(request: pytest.FixtureRequest) -> str:
-    """Return what the viewer's system prefers."""
-    return str(request.param)
-
-
-@pytest.fixture
-def page(browser: Browser, scheme: str) -> Iterator[Page]:
-    """Open a page; it must have asked nobody but this machine, and thrown nothing."""
-    context = browser.new_context(
-        color_scheme=scheme,  # type: ignore[arg-type]  # one of the two
-        viewport={"width": 1440, "height": 1800},
-        timezone_id="Europe/Berlin",
-    )
-    page = context.new_page()
-    requests, thrown = Requests(page), list[str]()
-    page.on("pageerror", lambda error: thrown.append(str(error)))
-    yield page
-    context.close()
-    assert requests.urls
-    assert requests.outside() == []
-    assert thrown == []
-
-
-def _figures(page: Page) -> dict[str, str]:
-    labels = page.locator("[data-testid=stMetricLabel]").all_inner_texts()
-    values = page.locator("[data-testid=stMetricValue]").all_inner_texts()
-    return dict(zip(labels, values, strict=False))
-
-
-def _wait_for_plots(page: Page) -> None:
-    page.wait_for_selector("[data-testid=stMetricValue]", timeout=60_000)
-    until(lambda: page.locator(PLOT).count() >= 6 * 3, "six plots", within_s=60)
+def _wait_for_run(page: Page) -> None:
+    wait_for_plots(page, 7)
 
 
 def _points(page: Page) -> int:
@@ -154,26 +96,20 @@ def _points(page: Page) -> int:
     return int(page.evaluate("document.querySelector('.wattline-plot').data?.[0].x.length ?? 0"))
 
 
-def _background(page: Page) -> tuple[int, ...]:
-    colour = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
-    return tuple(int(part) for part in str(colour).strip("rgba()").split(",")[:3])
-
-
-def _wait_for_overview(page: Page, plots: int = 7) -> None:
-    page.wait_for_selector("[data-testid=stMetricValue]", timeout=60_000)
-    until(lambda: page.locator(".wattline-plot .main-svg .infolayer").count() >= plots, "the plots", within_s=60)
+def _wait_for_overview(page: Page) -> None:
+    wait_for_plots(page, 7)
     until(lambda: page.locator("[data-testid=stDataFrame]").count() == 1, "the top consumers", within_s=60)
 
 
 def _assert_sums(page: Page, sums: dict[str, Document]) -> None:
-    figures = _figures(page)
+    shown = figures(page)
     for name, mine in sums.items():
         if not mine["runs"]:
-            assert f"Energy, {name}" not in figures
+            assert f"Energy, {name}" not in shown
             continue
-        assert figures[f"Energy, {name}"] == ENERGY.text(mine["energy_kwh"])
-        assert figures[f"Emissions, {name}"] == EMISSIONS.text(mine["emissions_kg"])
-        assert figures[f"Runs, {name}"] == str(len(mine["runs"]))
+        assert shown[f"Energy, {name}"] == ENERGY.text(mine["energy_kwh"])
+        assert shown[f"Emissions, {name}"] == EMISSIONS.text(mine["emissions_kg"])
+        assert shown[f"Runs, {name}"] == str(len(mine["runs"]))
 
 
 def test_overview_shows_the_stores_sums_in_both_themes(
@@ -184,13 +120,11 @@ def test_overview_shows_the_stores_sums_in_both_themes(
     page.goto(url)
     _wait_for_overview(page)
     _assert_sums(page, _day_sums(database))
-    assert (sum(_background(page)) < 3 * 128) == (scheme == "dark")
+    assert is_dark(page) == (scheme == "dark")
     words = page.inner_text(".stMain")
     for word in ("simulated is hatched", "never added up", "measured", "Energy by region"):
         assert word in words
-    ARTIFACTS.mkdir(exist_ok=True)
-    until(lambda: page.locator("[data-stale=true]").count() == 0, "a picture between two refreshes")
-    page.screenshot(path=ARTIFACTS / f"dashboard-overview-{scheme}.png")
+    picture(page, f"overview-{scheme}")
 
 
 @pytest.mark.parametrize("scheme", ["light"], indirect=True)
@@ -207,14 +141,14 @@ def test_overview_keeps_its_filters_in_the_url(
     page.wait_for_url(f"**user={USER}**", timeout=30_000)
     chosen = _day_sums(database, user_id=USER)
     wanted = ENERGY.text(chosen["simulated"]["energy_kwh"])
-    until(lambda: _figures(page).get("Energy, simulated") == wanted, "the filtered energy")
-    until(lambda: "Energy, real" not in _figures(page), "the real runs to go")
+    until(lambda: figures(page).get("Energy, simulated") == wanted, "the filtered energy")
+    until(lambda: "Energy, real" not in figures(page), "the real runs to go")
     _assert_sums(page, chosen)
     page.reload()
     _wait_for_overview(page)
     assert "kind=simulated" in page.url
     assert f"user={USER}" in page.url
-    until(lambda: _figures(page).get("Energy, simulated") == wanted, "the same energy after a reload")
+    until(lambda: figures(page).get("Energy, simulated") == wanted, "the same energy after a reload")
     _assert_sums(page, chosen)
     assert page.get_by_role("combobox", name="User").input_value() == USER
 
@@ -223,11 +157,11 @@ def test_overview_keeps_its_filters_in_the_url(
 def test_runs_are_filtered_by_the_url(page: Page, url: str, live: list[Event], database: Database[Document]) -> None:
     """A link to a part of the runs shows their sums and their rows only."""
     page.goto(f"{url}/runs?user={USER}&status=completed&sort=energy&kind=nonsense")
-    page.wait_for_selector("[data-testid=stMetricValue]", timeout=60_000)
+    wait_for_figures(page)
     runs = list(database[store.TRAINING_RUN_SUMMARY].find({"user_id": USER, "status": "COMPLETED"}))
     wanted = ENERGY.text(sum(run["energy_kwh"] for run in runs))
-    until(lambda: _figures(page).get("Energy, simulated") == wanted, "the energy of the picked runs")
-    assert _figures(page)["Runs, simulated"] == str(len(runs))
+    until(lambda: figures(page).get("Energy, simulated") == wanted, "the energy of the picked runs")
+    assert figures(page)["Runs, simulated"] == str(len(runs))
     cells = page.locator("[data-testid=stDataFrame] tbody tr")
     until(lambda: cells.count() >= len(runs), "the rows")
     order = [run["_id"] for run in sorted(runs, key=lambda run: -run["energy_kwh"])]
@@ -236,20 +170,20 @@ def test_runs_are_filtered_by_the_url(page: Page, url: str, live: list[Event], d
 
 
 @pytest.mark.parametrize("scheme", ["dark"], indirect=True)
-def test_six_figures_stand_in_one_row(page: Page, url: str, live: list[Event]) -> None:
-    """In a window of 1280 a run's six figures are in one row, and no text of theirs is cut."""
+def test_six_figures_stand_in_a_row(page: Page, url: str, live: list[Event]) -> None:
+    """In a window of 1280 a run's figures stand in rows of six, and no text of theirs is cut."""
     page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(f"{url}/run?run={OVER}")
-    _wait_for_plots(page)
+    _wait_for_run(page)
     boxes = [each.bounding_box() for each in page.locator("[data-testid=stMetric]").all()]
-    assert len(boxes) == 6
-    assert len({round(box["y"]) for box in boxes if box}) == 1
+    assert len(boxes) == 12
+    assert len({round(box["y"]) for box in boxes if box}) == 2
     cut = page.evaluate(
         "[...document.querySelectorAll('[data-testid=stMetric] *')]"
         ".filter(each => each.scrollWidth > each.clientWidth + 1 && each.clientWidth > 0).map(each => each.innerText)"
     )
     assert cut == []
-    page.screenshot(path=ARTIFACTS / "dashboard-run-1280-dark.png")
+    picture(page, "run-1280-dark")
 
 
 def test_runs_lists_runs_and_opens_one(page: Page, url: str, scheme: str, live: list[Event]) -> None:
@@ -266,13 +200,12 @@ def test_runs_lists_runs_and_opens_one(page: Page, url: str, scheme: str, live: 
         for number, text in enumerate(page.locator("[data-testid=stDataFrame] tbody tr").all_text_contents())
         if LIVE in text
     )
-    ARTIFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=ARTIFACTS / f"dashboard-runs-{scheme}.png")
+    picture(page, f"runs-{scheme}")
     box = table.bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + 300, box["y"] + 35 * (row + 1) + 17)
     page.wait_for_url(f"**/run?run={LIVE}", timeout=30_000)
-    _wait_for_plots(page)
+    _wait_for_run(page)
 
 
 def test_run_shows_the_stores_figures_in_both_themes(
@@ -280,23 +213,23 @@ def test_run_shows_the_stores_figures_in_both_themes(
 ) -> None:
     """A finished run's page has the figures of the store, in the colours that the viewer prefers."""
     page.goto(f"{url}/run?run={OVER}")
-    _wait_for_plots(page)
+    _wait_for_run(page)
     summary = database[store.TRAINING_RUN_SUMMARY].find_one({"_id": OVER})
     assert summary is not None
-    figures = _figures(page)
-    assert figures["Energy"] == ENERGY.text(summary["energy_kwh"])
-    assert figures["Emissions, CO₂e"] + " CO₂e" == EMISSIONS.text(summary["emissions_kg"])
-    assert figures["Data age"].endswith("ago")
+    shown = figures(page)
+    assert shown["Energy"] == ENERGY.text(summary["energy_kwh"])
+    assert shown["Emissions, CO₂e"] + " CO₂e" == EMISSIONS.text(summary["emissions_kg"])
+    assert shown["Data age"].endswith("ago")
     words = page.inner_text(".stMain")
     for word in ("completed", "measured", "modelled", "PUE 1.250", "![x](http", "/x.png) resnet"):
         assert word in words
     assert page.locator("h1 a, h1 img").count() == 0, "a model's name is text"
-    assert (sum(_background(page)) < 3 * 128) == (scheme == "dark")
-    page.screenshot(path=ARTIFACTS / f"dashboard-run-{scheme}.png")
+    assert is_dark(page) == (scheme == "dark")
+    picture(page, f"run-{scheme}")
     page.reload()
-    _wait_for_plots(page)
+    _wait_for_run(page)
     assert page.url == f"{url}/run?run={OVER}"
-    assert _figures(page)["Energy"] == figures["Energy"]
+    assert figures(page)["Energy"] == shown["Energy"]
 
 
 @pytest.mark.parametrize("scheme", ["dark"], indirect=True)
@@ -307,7 +240,7 @@ def test_live_run_gains_points_in_place(page: Page, url: str, database: Database
     known = 2 * SECONDS + 1
     book(database, events[:known])
     page.goto(f"{url}/run?run={NOW}")
-    _wait_for_plots(page)
+    _wait_for_run(page)
     assert _points(page) == SECONDS
     page.evaluate("document.querySelector('.wattline-plot').dataset.seen = 'yes'")
     seconds_passed = (datetime.datetime.now(datetime.UTC) - started_at).seconds
@@ -315,11 +248,11 @@ def test_live_run_gains_points_in_place(page: Page, url: str, database: Database
     book(database, events[:booked], known=known)
     summary = summary_document(events[:booked])
     until(lambda: _points(page) == booked // 2, "the new points")
-    until(lambda: _figures(page).get("Energy") == ENERGY.text(summary["energy_kwh"]), "the new energy")
-    assert _figures(page)["Power now"] == POWER.text(summary["power_w"])
+    until(lambda: figures(page).get("Energy") == ENERGY.text(summary["energy_kwh"]), "the new energy")
+    assert figures(page)["Power now"] == POWER.text(summary["power_w"])
     assert "live" in page.inner_text(".stMain")
     assert page.evaluate("document.querySelector('.wattline-plot').dataset.seen") == "yes", "the plot was made anew"
-    page.screenshot(path=ARTIFACTS / "dashboard-live-dark.png")
+    picture(page, "live-dark")
 
 
 @pytest.mark.skipif(bool(os.environ.get("MONGODB_URI")), reason="MONGODB_URI names a store that is not ours to kill")
@@ -328,14 +261,14 @@ def test_a_lost_store_is_told_and_comes_back(page: Page, url: str, running_stack
     """A killed store gives a sentence on the open page; once it is back, so are the plots, without a reload."""
     page.set_viewport_size({"width": 900, "height": 1400})
     page.goto(f"{url}/run?run={LIVE}")
-    _wait_for_plots(page)
-    page.screenshot(path=ARTIFACTS / "dashboard-narrow-light.png")
+    _wait_for_run(page)
+    picture(page, "narrow-light")
     running_stack.kill("store")
     try:
         page.get_by_text("does not answer").wait_for(timeout=60_000)
         assert "127.0.0.1" in page.inner_text("[data-testid=stAlert]")
-        page.screenshot(path=ARTIFACTS / "dashboard-store-away-light.png")
+        picture(page, "store-away-light")
     finally:
         running_stack.restart("store")
-    _wait_for_plots(page)
+    _wait_for_run(page)
     assert page.get_by_text("does not answer").count() == 0

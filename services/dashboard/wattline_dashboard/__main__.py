@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from wattline_common.errors import ConfigurationError
@@ -23,7 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"wattline dashboard: {error}", file=sys.stderr)
         return 2
     chosen = _parser(settings).parse_args(arguments)
-    from streamlit.web import cli  # takes a second: not before --help and wrong settings have been dealt with
+    # These take a second to import: not before --help and wrong settings have been dealt with.
+    from wattline_dashboard import budget_metrics, budgets
+
+    try:
+        budgets.check(settings.budgets_path)
+        budget_metrics.serve(replace(settings, address=chosen.address))
+    except ConfigurationError as error:
+        print(f"wattline dashboard: {error}", file=sys.stderr)
+        return 2
+    from streamlit.web import cli
 
     print(f"Wattline dashboard on http://{chosen.address}:{chosen.port}, store at {settings.store_host}", flush=True)
     cli.main(streamlit_arguments(chosen.address, chosen.port), prog_name="streamlit", standalone_mode=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -16,15 +17,17 @@ T = TypeVar("T", int, float)
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """Power of the run in W by kind of device, at each moment (microseconds since 1970)."""
+    """Power of the run in W by kind of device, or by device, at each moment (microseconds since 1970)."""
 
     times_us: list[int] = field(default_factory=list)
     watts: Mapping[str, list[float]] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)  # of devices; without it the names are kinds
 
     def thinned(self) -> Power:
         """Return it with at most `MAX_POINTS`, each the mean of those it stands for."""
         stride = _stride(len(self.times_us))
-        return Power(_last(self.times_us, stride), {kind: _mean(watts, stride) for kind, watts in self.watts.items()})
+        thinned = {name: _mean(watts, stride) for name, watts in self.watts.items()}
+        return Power(_last(self.times_us, stride), thinned, self.kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,16 @@ class Banded:
         self.value.append(value)
         self.low.append(low)
         self.high.append(high)
+
+    def at(self, time_us: int) -> float:
+        """Return the value at a moment, growing evenly between two points; before the first it is what it was there."""
+        after = bisect_right(self.times_us, time_us)
+        if after == len(self.times_us):
+            return self.value[-1] if self.value else 0.0
+        if after == 0:
+            return self.value[0]
+        (from_us, to_us), (low, high) = self.times_us[after - 1 : after + 1], self.value[after - 1 : after + 1]
+        return low + (high - low) * (time_us - from_us) / (to_us - from_us)
 
     def thinned(self) -> Banded:
         """Return it with at most `MAX_POINTS`, each the last of those it stands for."""

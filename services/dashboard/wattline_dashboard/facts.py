@@ -11,10 +11,24 @@ from typing import Any
 import pandas as pd
 
 from wattline_common.store import Document, RunSummary
-from wattline_dashboard.formats import EMISSIONS, ENERGY, MISSING, POWER, TIMES, age, duration, literal, percent, plain
+from wattline_dashboard.formats import (
+    EMISSIONS,
+    ENERGY,
+    MISSING,
+    POWER,
+    TIMES,
+    age,
+    duration,
+    literal,
+    percent,
+    plain,
+    visible,
+)
 
 __all__ = [
+    "GRID_KINDS",
     "METHOD_COLOURS",
+    "METHOD_LABELS",
     "RUN_TABLE_FORMATS",
     "RunState",
     "computation",
@@ -26,17 +40,19 @@ __all__ = [
     "method_labels",
     "run_table",
     "seq_max",
+    "spans",
 ]
 
 METHOD_COLOURS = {"measured": "green", "modelled": "orange", "simulated": "violet", "unknown": "gray"}
-_METHOD_LABELS = {
+METHOD_LABELS = {
     "COUNTER": "measured",
     "SAMPLED_POWER": "measured",
     "MODELLED": "modelled",
     "SIMULATED": "simulated",
     "UNKNOWN": "unknown",
 }
-_GRID_KINDS = {"LIFECYCLE": "life cycle", "DIRECT": "direct emissions only"}
+"""What a reading's method is called to a viewer."""
+GRID_KINDS = {"LIFECYCLE": "life cycle", "DIRECT": "direct emissions only"}
 _EXACT = 1e-9
 
 
@@ -49,20 +65,29 @@ class RunState:
     duration_s: float
     is_stale: bool
     is_stalled: bool = False  # silent for so long that it hangs, or was lost without a word
+    is_arriving: bool = False  # its events are old, but come in now: a past that is being written, or a late delivery
 
     @classmethod
     def at(
-        cls, summary: Mapping[str, Any], now: datetime, stale_after_s: float, stalled_after_s: float = math.inf
+        cls,
+        summary: Mapping[str, Any],
+        now: datetime,
+        stale_after_s: float,
+        stalled_after_s: float = math.inf,
+        ingested_at: datetime | None = None,
     ) -> RunState:
-        """Judge a summary at a moment."""
+        """Judge a summary at a moment; ``ingested_at`` is when its newest event came in, where that is known."""
         age_s = max(0.0, (now - summary["last_event_at"]).total_seconds())
         running = summary["status"] == "RUNNING"
+        stalled = running and age_s > stalled_after_s
+        arriving = stalled and ingested_at is not None and (now - ingested_at).total_seconds() <= stalled_after_s
         return cls(
             status=summary["status"],
             age_s=age_s,
             duration_s=summary["duration_s"],
             is_stale=running and age_s > stale_after_s,
-            is_stalled=running and age_s > stalled_after_s,
+            is_stalled=stalled and not arriving,
+            is_arriving=arriving,
         )
 
     @property
@@ -72,7 +97,9 @@ class RunState:
 
     @property
     def freshness(self) -> str:
-        """One word for how the figures stand: live, stale or final."""
+        """One word for how the figures stand: live, arriving, stale or final."""
+        if self.is_arriving:
+            return "arriving"
         if self.is_stale:
             return "stale"
         return "live" if self.is_running else "final"
@@ -85,6 +112,8 @@ class RunState:
     @property
     def label(self) -> str:
         """The status in small letters, and that it is stale if it is, or for how long it has been stalled."""
+        if self.is_arriving:
+            return "arriving"
         if self.is_stalled:
             return f"stalled {age(self.age_s).removesuffix(' ago')}"
         return f"{self.status.lower()}, stale" if self.is_stale else self.status.lower()
@@ -92,7 +121,7 @@ class RunState:
 
 def method_labels(summary: Mapping[str, Any]) -> list[str]:
     """Return how the energy was got: measured, modelled, simulated; several for a mixed run."""
-    labels = {_METHOD_LABELS.get(method, "unknown") for method in summary["methods"]}
+    labels = {METHOD_LABELS.get(method, "unknown") for method in summary["methods"]}
     if summary["simulated"]:
         labels = {"simulated"}
     return [label for label in METHOD_COLOURS if label in labels]
@@ -101,6 +130,15 @@ def method_labels(summary: Mapping[str, Any]) -> list[str]:
 def seq_max(summary: RunSummary) -> dict[str, int]:
     """Return each source's highest event number."""
     return {source_id: source["seq_max"] for source_id, source in summary["sources"].items() if "seq_max" in source}
+
+
+def spans(summary: RunSummary) -> list[tuple[int, int]]:
+    """Return from when to when each source was heard of, in microseconds since 1970."""
+    return [
+        (source["first_timestamp_us"], source["last_timestamp_us"])
+        for source in summary["sources"].values()
+        if "first_timestamp_us" in source and "last_timestamp_us" in source
+    ]
 
 
 def latest_sample_numbers(summary: RunSummary) -> tuple[tuple[str, int], ...]:
@@ -152,8 +190,23 @@ def computation(summary: RunSummary, latest_samples: Sequence[Mapping[str, Any]]
 def _grid_source(sample: Mapping[str, Any]) -> str:
     """Return where a sample's grid intensity is from, and which emissions it counts (since version 2 of the event)."""
     source = str(sample.get("grid_intensity_source") or "unknown source")
-    counts = _GRID_KINDS.get(sample.get("grid_intensity_kind", ""))
+    counts = GRID_KINDS.get(sample.get("grid_intensity_kind", ""))
     return f"{source} ({counts})" if counts else source
+
+
+def run_facts(summary: RunSummary, zone: tzinfo) -> dict[str, str]:
+    """Return what was trained, by whom and where, by its name on a page; what nobody told is left out."""
+    facts = {
+        "data set": summary["dataset_name"],
+        "framework": summary["framework"],
+        "user": summary["user_id"],
+        "project": summary["project"],
+        "region": summary["region_iso"],
+        "host": ", ".join(summary["hosts"]),
+        "started": f"{summary['started_at'].astimezone(zone):%Y-%m-%d %H:%M:%S}",
+        "run": summary["_id"],
+    }
+    return {name: visible(value) for name, value in facts.items() if value}
 
 
 def run_table(
@@ -200,7 +253,7 @@ def device_table(latest_samples: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
             {
                 "Device": device["device_id"],
                 "Kind": device["kind"],
-                "Method": f"{_METHOD_LABELS.get(device['method'], 'unknown')} ({device['method']})",
+                "Method": f"{METHOD_LABELS.get(device['method'], 'unknown')} ({device['method']})",
                 "Meter or model": device["model_name"],
                 "Power": POWER.text(device["power_w"]),
                 "Energy of the interval": ENERGY.text(device["energy_kwh"]),

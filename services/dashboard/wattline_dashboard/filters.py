@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from wattline_dashboard.facts import method_labels
 from wattline_dashboard.periods import PERIODS, Period
+from wattline_dashboard.spans import Span
 
-__all__ = ["DIMENSIONS", "KINDS_OF_RUN", "MEASURES", "SORTS", "STATUSES", "Filters", "RunFilters", "is_simulated"]
+__all__ = [
+    "AGAINST",
+    "DIMENSIONS",
+    "KINDS_OF_RUN",
+    "MEASURES",
+    "OWNERS",
+    "POWER_BY",
+    "ROWS",
+    "SORTS",
+    "STATUSES",
+    "CompareFilters",
+    "Filters",
+    "PeopleFilters",
+    "RunChoices",
+    "RunFilters",
+    "is_simulated",
+]
 
 DIMENSIONS: Mapping[str, str] = {
     "user": "user_id",
@@ -50,6 +67,18 @@ SORTS: Mapping[str, str] = {
     "emissions": "Most emissions",
     "duration": "Longest",
 }
+
+POWER_BY: Mapping[str, str] = {"kind": "Kind", "device": "Device"}
+"""What one layer of a run's power is."""
+
+AGAINST: Mapping[str, str] = {"time": "Time", "energy": "Energy"}
+"""What loss and accuracy of a run are drawn against."""
+
+OWNERS: Mapping[str, str] = {"user": "User", "project": "Project", "model": "Model"}
+"""Whom a bill is for: names in the URL, of `DIMENSIONS`."""
+
+ROWS: Mapping[str, str] = {"all": "All", "differing": "Only what differs"}
+"""Which rows the table of differences has."""
 
 _TEXT = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 
@@ -156,16 +185,53 @@ class RunFilters(_Query):
         return all(word in words for word in self.text.casefold().split())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunChoices(_Query):
+    """How a run's curves are drawn."""
+
+    power: str = "kind"
+    against: str = "time"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareFilters(_Query):
+    """How runs are compared; which runs, `comparison.runs_from_url` tells."""
+
+    measure: str = "energy"
+    rows: str = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeopleFilters(_Query):
+    """Whose use is shown, and of which month, quarter or year."""
+
+    by: str = "user"
+    span: str | None = None  # the key of a `Span`; none: this month
+    name: str | None = None  # of one user, project or model; none: all
+    kind: str = "all"
+    measure: str = "energy"
+
+    def classes(self, names: Sequence[str]) -> list[str]:
+        """Return the classes of runs that are shown; how a run's energy was measured is no matter here."""
+        return [name for name in names if self.kind == name] or list(names)
+
+
 _CHOICES: Mapping[str, Mapping[str, Any]] = {
     "period": PERIODS,
     "kind": KINDS_OF_RUN,
     "measure": MEASURES,
+    "rows": ROWS,
+    "by": OWNERS,
     "status": STATUSES,
     "sort": SORTS,
+    "power": POWER_BY,
+    "against": AGAINST,
 }
 
 
 def _checked(name: str, value: str | None) -> str | None:
     if not isinstance(value, str) or not _TEXT.fullmatch(value):
         return None
+    if name == "span":
+        return value if Span.from_key(value) else None
     return value if name not in _CHOICES or value in _CHOICES[name] else None

@@ -10,9 +10,10 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from wattline_dashboard.chart_style import AXIS_FONT, HATCH, layout
 from wattline_dashboard.charts import KIND_LABELS
 from wattline_dashboard.fleet import Fleet, Group, RunClass, ranked
-from wattline_dashboard.formats import EMISSIONS, ENERGY, Quantity, percent
+from wattline_dashboard.formats import EMISSIONS, ENERGY, Quantity, percent, visible
 from wattline_dashboard.palette import KIND_COLOURS, REAL_COLOUR, SIMULATED_COLOUR, translucent
 
 __all__ = ["MOST_GROUPS", "QUANTITIES", "breakdown", "over_time"]
@@ -25,8 +26,6 @@ _ROOM_FOR_TEXT = 2.0  # the longest bar leaves this share of the width to its la
 _MAX_LABEL = 18
 _NAMELESS = "none"
 _ONE_PERCENT = 0.01
-_HATCH = {"shape": "/", "size": 6, "solidity": 0.45}
-_FONT = {"size": 13}
 
 
 def over_time(fleet: Fleet, classes: Sequence[RunClass]) -> go.Figure:
@@ -50,9 +49,11 @@ def over_time(fleet: Fleet, classes: Sequence[RunClass]) -> go.Figure:
                 col=1,
             )
             legend.add(kind)
-        figure.update_yaxes(title={"text": f"{each.name} ({scale.unit})", "font": _FONT}, rangemode="tozero", row=row)
+        figure.update_yaxes(
+            title={"text": f"{each.name} ({scale.unit})", "font": AXIS_FONT}, rangemode="tozero", row=row
+        )
     figure.update_layout(
-        **_layout(_CLASS_PX * len(classes) + 40),
+        **layout(_CLASS_PX * len(classes) + 40),
         barmode="stack",
         hovermode="x unified",
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0.0},
@@ -89,10 +90,10 @@ def breakdown(classes: Sequence[RunClass], dimension: str, measure: str) -> go.F
             showarrow=False,
             xanchor="left",
             xshift=4,
-            font=_FONT,
+            font=AXIS_FONT,
         )
     figure.update_layout(
-        **_layout(max(3, len(rows)) * _ROW_PX + 16), barmode="stack", bargap=0.3, hovermode=False, showlegend=False
+        **layout(max(3, len(rows)) * _ROW_PX + 16), barmode="stack", bargap=0.3, hovermode=False, showlegend=False
     )
     figure.update_xaxes(visible=False, range=[0, longest * _ROOM_FOR_TEXT], fixedrange=True)
     figure.update_yaxes(
@@ -126,19 +127,19 @@ def _details(each: RunClass, group: Group) -> str:
     totals = group.totals
     runs = f"{len(totals.run_ids)} {each.name} run{'s' if len(totals.run_ids) > 1 else ''}"
     measured = f"<br>{percent(totals.measured_share)} measured" if each.name == "real" else ""
-    label = html.escape(group.label) or _NAMELESS
+    label = html.escape(visible(group.label)) or _NAMELESS
     return f"{label}<br>{runs}<br>{ENERGY.text(totals.energy_kwh)}<br>{EMISSIONS.text(totals.emissions_kg)}{measured}"
 
 
 def _label(group: Group) -> str:
-    text = group.label or _NAMELESS
+    text = visible(group.label) or _NAMELESS
     short = text if len(text) <= _MAX_LABEL else f"{text[: _MAX_LABEL - 1]}…"
     return f"<i>{html.escape(short)}</i> " if group.is_rest or not group.label else f"{html.escape(short)} "
 
 
 def _marker(colour: str, class_name: str) -> dict[str, Any]:
     if class_name == "simulated":
-        return {"color": colour, "pattern": _HATCH, "line": {"color": colour, "width": 1}}
+        return {"color": colour, "pattern": HATCH, "line": {"color": colour, "width": 1}}
     return {"color": colour}
 
 
@@ -152,12 +153,3 @@ _PART_MARKERS: Mapping[str, dict[str, Any]] = {
 def _range(fleet: Fleet) -> list[str]:
     end = fleet.starts[-1] + datetime.timedelta(seconds=fleet.bar.value)
     return [fleet.starts[0].isoformat(), end.isoformat()]
-
-
-def _layout(height_px: int) -> dict[str, Any]:
-    return {
-        "template": "none",  # colours and fonts are the page's
-        "height": height_px,
-        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
-        "uirevision": "kept",  # a viewer's zoom outlives the next refresh
-    }

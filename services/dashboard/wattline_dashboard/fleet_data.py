@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import streamlit as st
 
 from wattline_common.errors import StoreUnavailableError
-from wattline_common.store import Document
+from wattline_common.store import HOUR_S, Document
 from wattline_dashboard import data, fleet_queries, queries
 from wattline_dashboard.filters import Filters
 from wattline_dashboard.fleet import Fleet, FleetRow, fold
-from wattline_dashboard.periods import PERIODS, grain_s
+from wattline_dashboard.periods import PERIODS, Period, grain_s, open_stretches
 from wattline_dashboard.sparks import sparks
 
 __all__ = ["count_runs", "fleet", "power_curves", "recent_runs", "running_runs"]
@@ -25,6 +25,9 @@ _PATIENCE = 10  # times the usual wait: months of windows take long to add up
 _CURVES_REFRESH_S = 30
 _WINDOWS_REFRESH_S = 15  # adding up a day of a fleet costs the embedded store a second
 _WINDOWS_LAST_S = 60
+_MOST_STRETCHES = 50  # of windows in one question; beyond it, all between the first and the last
+_AHEAD = datetime.timedelta(hours=1)  # a clock may be ahead of ours
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,26 @@ def _held() -> _Held:
 
 def _ask_for(period_key: str, grain: int) -> _Answer:
     period, now = PERIODS[period_key], data.now()
-    found = data.ask_within(_wait_s(), fleet_queries.period_rows, period.since(now), period.length, grain)
+    found = _rows(period, grain, now)
     rows = [FleetRow.of(document) for document in found]
     known = data.ask_within(_wait_s(), fleet_queries.summaries, {row.run_id for row in rows})
     return _Answer(now, rows, {summary["_id"]: summary for summary in known})
+
+
+def _rows(period: Period, grain: int, now: datetime.datetime) -> list[Document]:
+    """Return the sums of all runs by ``grain`` seconds, of the period and of the one before it.
+
+    Which hours are unsettled is asked first: what is settled meanwhile is still right in its windows.
+    """
+    since = period.since(now)
+    begin = since - period.length if since is not None and period.length is not None else None
+    unsettled = data.ask(fleet_queries.unsettled_hours) if grain == HOUR_S else None
+    if unsettled is None:
+        all_of_it = [(begin or _EPOCH, now + _AHEAD)]
+        return data.ask_within(_wait_s(), fleet_queries.window_rows, all_of_it, since, grain)
+    stretches = open_stretches(begin, since, now, unsettled)
+    if len(stretches) > _MOST_STRETCHES:
+        stretches = [(stretches[0][0], stretches[-1][1])]
+    hours = data.ask_within(_wait_s(), fleet_queries.hour_rows, begin or _EPOCH, since)
+    settled = [row for row in hours if not any(first <= row["_id"]["start"] < last for first, last in stretches)]
+    return settled + data.ask_within(_wait_s(), fleet_queries.window_rows, stretches, since, grain)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -11,9 +11,9 @@ from wattline_dashboard.facts import METHOD_COLOURS
 from wattline_dashboard.filters import MEASURES
 from wattline_dashboard.fleet import Totals
 from wattline_dashboard.fleet_charts import QUANTITIES
-from wattline_dashboard.formats import change, percent
+from wattline_dashboard.formats import change, percent, visible
 
-__all__ = ["choice", "class_head", "option", "pick", "totals_figure", "words"]
+__all__ = ["choice", "class_head", "hold", "option", "pick", "totals_figure", "words"]
 
 _MAX_OPTIONS = 1_000
 
@@ -50,10 +50,23 @@ def totals_figure(name: str, measure: str, totals: Totals, before: Totals | None
     )
 
 
-def choice(name: str, label: str, options: Mapping[str, str], chosen: str, page: str) -> None:
+def hold(key: str, value: object) -> None:
+    """Make a widget, drawn next, show a value; if it does already, touch nothing: what is sent would undo a click."""
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
+
+
+def choice(
+    name: str,
+    label: str,
+    options: Mapping[str, str],
+    chosen: str,
+    page: str,
+    label_visibility: Literal["visible", "collapsed"] = "visible",
+) -> None:
     """Show a choice of few as buttons; the URL holds it."""
     key = f"{page}.{name}"
-    st.session_state[key] = chosen
+    hold(key, chosen)
     st.segmented_control(
         label,
         list(options),
@@ -61,13 +74,14 @@ def choice(name: str, label: str, options: Mapping[str, str], chosen: str, page:
         format_func=lambda option: options[option],
         required=True,
         on_change=_to_url(name, key),
+        label_visibility=label_visibility,
     )
 
 
 def option(name: str, label: str, options: Mapping[str, str], chosen: str, page: str) -> None:
     """Show a choice of several as a list; the URL holds it."""
     key = f"{page}.{name}"
-    st.session_state[key] = chosen
+    hold(key, chosen)
     st.selectbox(
         label, list(options), key=key, format_func=lambda option: options[option], on_change=_to_url(name, key)
     )
@@ -79,14 +93,16 @@ def pick(name: str, label: str, options: Sequence[str], chosen: str | None, page
     listed = list(options[:_MAX_OPTIONS])
     if chosen is not None and chosen not in listed:
         listed.insert(0, chosen)
-    st.session_state[key] = chosen
-    st.selectbox(label, listed, index=None, key=key, placeholder="all", on_change=_to_url(name, key))
+    hold(key, chosen)
+    st.selectbox(
+        label, listed, index=None, key=key, format_func=visible, placeholder="all", on_change=_to_url(name, key)
+    )
 
 
 def words(name: str, label: str, chosen: str, page: str) -> None:
     """Show a field for a search; the URL holds what is in it."""
     key = f"{page}.{name}"
-    st.session_state[key] = chosen
+    hold(key, chosen)
     st.text_input(label, key=key, max_chars=100, placeholder="run, model, user, host …", on_change=_to_url(name, key))
 
 

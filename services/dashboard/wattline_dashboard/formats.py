@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,16 +20,20 @@ __all__ = [
     "Scale",
     "age",
     "change",
+    "count",
     "duration",
     "literal",
     "percent",
     "plain",
+    "visible",
 ]
 
 MISSING = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 _MANY_TIMES = 10
 CO2E = "CO₂e"
+_UNSEEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))  # controls, marks of direction and of no width, half pairs, breaks
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 _DIGITS = 4
 _BAND_DIGITS = 3
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
@@ -56,14 +61,16 @@ class Quantity:
 
     def scale(self, value: float) -> Scale:
         """Return the unit in which a stored value shows between 1 and 1000, as far as the units reach."""
+        if not _is_finite(value):  # a sum beyond any double, which what a producer sends may come to
+            return self.scales[-1]
         return self._fit(_rounded(Decimal(repr(value)), _DIGITS))
 
-    def text(self, value: float | None) -> str:
-        """Return a stored value with its unit, four significant digits: ``12.34 Wh``."""
+    def text(self, value: float | None, scale: Scale | None = None) -> str:
+        """Return a stored value with its unit, or in the one given, four significant digits: ``12.34 Wh``."""
         if not _is_finite(value):
             return MISSING
         exact = _rounded(Decimal(repr(value)), _DIGITS)
-        scale = self._fit(exact)
+        scale = scale or self._fit(exact)
         return f"{_digits(exact.scaleb(scale.exponent))} {scale.unit}"
 
     def band(self, low: float | None, high: float | None) -> str:
@@ -119,6 +126,11 @@ def change(value: float, before: float) -> str | None:
     return f"{100 * (ratio - 1):+.1f} %"
 
 
+def count(number: int | None) -> str:
+    """Return a number of things, thousands apart: ``12 345``, by a space that no line breaks at."""
+    return MISSING if number is None else f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
 def duration(seconds: float | None) -> str:
     """Return a length of time in its two biggest units: ``3 min 05 s``."""
     if seconds is None or not math.isfinite(seconds):
@@ -146,8 +158,29 @@ def age(seconds: float | None) -> str:
 
 def literal(text: str) -> str:
     """Return Markdown that shows a user's text as it is: no image, link, colour or HTML comes of it."""
-    unlinked = re.sub(r"(?i)(://|www(?=\.)|@)", "\N{WORD JOINER}\\1\N{WORD JOINER}", " ".join(text.split()))
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unlinked)
+    seen = visible(" ".join(text.split()))
+    unlinked = re.sub(r"(?i)(://|www(?=\.)|@)", "\N{WORD JOINER}\\1\N{WORD JOINER}", seen)
+    untouched = re.sub(r"(?<=[-<>~])(?=[-=>])", "\N{WORD JOINER}", unlinked)  # else -- becomes a dash, -> an arrow
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", untouched)
+
+
+def visible(text: str) -> str:
+    """Return a user's text with what steers or hides shown by its number: text turned round, or of no width at all.
+
+    So no name can reorder what stands beside it, or pass for another name. Joiners between letters of scripts and
+    emoji that need them stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        _visible(letter, text[place - 1 : place], text[place + 1 : place + 2]) for place, letter in enumerate(text)
+    )
+
+
+def _visible(letter: str, before: str, after: str) -> str:
+    if letter in _JOINERS and before > "\x7f" and after > "\x7f":
+        return letter
+    return f"[U+{ord(letter):04X}]" if unicodedata.category(letter) in _UNSEEN else letter
 
 
 def _is_finite(value: float | None) -> bool:

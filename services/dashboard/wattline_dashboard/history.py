@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wattline_common.store import Document, event_id
 
 __all__ = ["MAX_HELD", "RunHistory", "Sample", "Step"]
 
 MAX_HELD = 8_000  # raw events of one run in one viewer's session
+_MOST_LOOKED_AT = 1_000_000  # of a source's numbers, the newest: it may give itself any, and all of them take for ever
 _MAX_TRIES = 5  # a number that was never found was dropped at the source or refused by the stream
 _SPREAD = 2_654_435_761  # odd, near 2**32 over the golden ratio: picks numbers that follow no rhythm of the source
 
@@ -33,6 +34,10 @@ class Sample:
     energy_low_kwh: float
     energy_high_kwh: float
     emissions_kg: float
+    interval_energy_kwh: float = 0.0
+    cpu_utilization_pct: float | None = None
+    gpu_utilization_pct: float | None = None
+    devices: Mapping[str, tuple[str, float]] = field(default_factory=dict)  # kind and power in W, by the device's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,9 @@ class Step:
     timestamp_us: int
     loss: float | None
     accuracy: float | None
+    epoch: int | None = None
+    samples: int | None = None
+    steps_covered: int = 1
 
 
 class RunHistory:
@@ -50,7 +58,7 @@ class RunHistory:
 
     def __init__(self, run_id: str, *, max_held: int = MAX_HELD) -> None:
         self.run_id = run_id
-        self._max_held = max_held
+        self.max_held = max_held
         self._events: dict[str, Sample | Step | None] = {}
         self._tries: Counter[str] = Counter()
         self._level = 0
@@ -77,11 +85,11 @@ class RunHistory:
     def missing(self, seq_max: Mapping[str, int], limit: int) -> list[str]:
         """Return at most ``limit`` identities that are not here yet, and count the asking."""
         total = sum(highest + 1 for highest in seq_max.values())
-        self._level = max(0, math.ceil(math.log2(max(total, 1) / self._max_held)))
+        self._level = min(32, max(0, math.ceil(math.log2(max(total, 1) / self.max_held))))
         wanted = (
             event_id(self.run_id, source_id, seq)
             for source_id, highest in seq_max.items()
-            for seq in range(highest, -1, -1)
+            for seq in range(highest, max(-1, highest - _MOST_LOOKED_AT), -1)
             if self._is_kept(seq, highest)
         )
         asked: list[str] = []
@@ -114,6 +122,9 @@ def _event(document: Document) -> Sample | Step | None:
                 timestamp_us=document["timestamp_us"],
                 loss=document.get("loss"),
                 accuracy=document.get("accuracy"),
+                epoch=document.get("epoch"),
+                samples=document.get("samples"),
+                steps_covered=document.get("steps_covered") or 1,
             )
     return None
 
@@ -134,4 +145,8 @@ def _sample(document: Document) -> Sample:
         energy_low_kwh=document["cumulative_energy_low_kwh"],
         energy_high_kwh=document["cumulative_energy_high_kwh"],
         emissions_kg=document["cumulative_emissions_kg"],
+        interval_energy_kwh=document.get("energy_kwh", 0.0),
+        cpu_utilization_pct=document.get("cpu_utilization_pct"),
+        gpu_utilization_pct=document.get("gpu_utilization_pct"),
+        devices={device["device_id"]: (device["kind"], device["power_w"]) for device in document.get("devices", ())},
     )

@@ -5,13 +5,19 @@ The same ten are `chartCategoricalColors` in .streamlit/config.toml; a test keep
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterable
+
 __all__ = [
+    "BUDGET_COLOUR",
     "CATEGORICAL",
     "EMISSIONS_COLOUR",
     "ENERGY_COLOUR",
     "KIND_COLOURS",
+    "NEUTRAL_COLOUR",
     "REAL_COLOUR",
     "SIMULATED_COLOUR",
+    "run_colours",
     "translucent",
 ]
 
@@ -24,6 +30,22 @@ ENERGY_COLOUR = CATEGORICAL[5]
 EMISSIONS_COLOUR = CATEGORICAL[6]
 REAL_COLOUR = CATEGORICAL[7]
 SIMULATED_COLOUR = CATEGORICAL[5]
+BUDGET_COLOUR = CATEGORICAL[8]
+NEUTRAL_COLOUR = CATEGORICAL[4]
+_RUN_COLOURS = tuple(colour for colour in CATEGORICAL if colour not in (NEUTRAL_COLOUR, REAL_COLOUR))  # near blue
+
+
+def run_colours(run_ids: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each run: its own, by its identity, wherever it is shown.
+
+    Of runs shown together that would have the same, the later in the alphabet takes the next that is free.
+    """
+    colours: dict[str, str] = {}
+    for run_id in sorted(set(run_ids)):
+        own = zlib.crc32(run_id.encode()) % len(_RUN_COLOURS)
+        in_order = _RUN_COLOURS[own:] + _RUN_COLOURS[:own]
+        colours[run_id] = next((colour for colour in in_order if colour not in colours.values()), in_order[0])
+    return colours
 
 
 def translucent(colour: str, opacity: float) -> str:

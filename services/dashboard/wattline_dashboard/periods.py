@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-__all__ = ["PERIODS", "Bar", "Period", "bar_start", "bar_starts", "grain_s"]
+__all__ = ["PERIODS", "Bar", "Period", "Stretch", "bar_start", "bar_starts", "grain_s", "open_stretches"]
+
+Stretch = tuple[datetime.datetime, datetime.datetime]
+"""From a moment, which is in it, to another, which is not."""
 
 _HOUR_S = 3_600
+_HOUR = datetime.timedelta(seconds=_HOUR_S)
 _QUARTER_S = 900  # every zone's clock differs from UTC by whole quarters of an hour
 
 
@@ -67,6 +71,32 @@ def grain_s(bar: Bar, zone: datetime.tzinfo, *moments: datetime.datetime) -> int
         return bar.value
     offsets = (moment.astimezone(zone).utcoffset() or datetime.timedelta() for moment in moments)
     return _QUARTER_S if any(offset.total_seconds() % _HOUR_S for offset in offsets) else _HOUR_S
+
+
+def open_stretches(
+    begin: datetime.datetime | None,
+    since: datetime.datetime | None,
+    now: datetime.datetime,
+    unsettled: Iterable[datetime.datetime],
+) -> list[Stretch]:
+    """Return the hours, where they touch as one, whose windows must be read themselves and not their rollups.
+
+    Those are the hours in which the looking back begins and in which the period does, the one that goes on, and the
+    unsettled ones. What is before ``begin`` is cut off.
+    """
+    last = now.replace(minute=0, second=0, microsecond=0)
+    ends = [moment.replace(minute=0, second=0, microsecond=0) for moment in (begin, since) if moment is not None]
+    hours = {last, last + _HOUR, *ends, *unsettled}  # the one to come, as a clock may be ahead of ours
+    stretches: list[Stretch] = []
+    for hour in sorted(hours):
+        if begin is not None and hour + _HOUR <= begin:
+            continue
+        start = hour if begin is None else max(hour, begin)
+        if stretches and stretches[-1][1] == start:
+            stretches[-1] = (stretches[-1][0], hour + _HOUR)
+        else:
+            stretches.append((start, hour + _HOUR))
+    return stretches
 
 
 def bar_start(moment: datetime.datetime, bar: Bar, zone: datetime.tzinfo) -> datetime.datetime:

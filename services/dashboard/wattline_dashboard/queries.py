@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -17,22 +18,28 @@ from pymongo.errors import PyMongoError
 from wattline_common.errors import StoreUnavailableError
 from wattline_common.store import (
     AGGREGATED_METRICS,
+    AGGREGATED_ROLLUPS,
     TRAINING_METRICS,
     TRAINING_RUN_SUMMARY,
     Document,
     RunSummary,
     WindowDocument,
+    event_id,
 )
 
 __all__ = [
+    "MAX_ARRIVALS",
     "MAX_EVENTS",
+    "MAX_ROLLUPS",
     "MAX_RUNS",
     "MAX_WINDOWS",
     "count_runs",
     "events",
+    "ingested_at",
     "is_run_id",
     "newest_run_id",
     "recent_runs",
+    "rollups",
     "run",
     "samples",
     "translated",
@@ -41,7 +48,9 @@ __all__ = [
 
 MAX_RUNS = 2_000  # whose summaries a list of runs is made of
 MAX_EVENTS = 2_000  # raw events by one call
-MAX_WINDOWS = 20_160  # two weeks of minutes: as long as the topic keeps a run's events
+MAX_WINDOWS = 20_160  # two weeks of minutes: only where a longer run has no rollups
+MAX_ARRIVALS = 500  # silent runs whose newest events are looked up at once
+MAX_ROLLUPS = 2_000  # hours, or days, of one run
 
 _RUN_ID = re.compile(r"[^.$|\x00-\x1f\x7f]{1,256}")  # what the contract allows, within reason
 _RUN_FIELDS: dict[str, int] = dict.fromkeys(
@@ -56,8 +65,9 @@ _EVENT_FIELDS: dict[str, int] = dict.fromkeys(
     (
         *("event_type", "source_id", "seq", "timestamp_us", "interval_s", "power_avg_w"),
         *("cumulative_energy_kwh", "cumulative_energy_low_kwh", "cumulative_energy_high_kwh"),
-        *("cumulative_emissions_kg", "loss", "accuracy", "epoch", "step"),
-        *("devices.kind", "devices.power_w", "devices.energy_kwh"),
+        *("cumulative_emissions_kg", "loss", "accuracy", "epoch", "samples", "steps_covered"),
+        *("energy_kwh", "cpu_utilization_pct", "gpu_utilization_pct"),
+        *("devices.device_id", "devices.kind", "devices.power_w", "devices.energy_kwh"),
     ),
     1,
 )
@@ -66,10 +76,12 @@ _SAMPLE_FIELDS: dict[str, int] = dict.fromkeys(
 )
 _WINDOW_FIELDS: dict[str, int] = dict.fromkeys(
     (
-        *("window_start", "window_end", "aggregate.power_avg_w", "aggregate.loss_avg", "aggregate.accuracy_avg"),
+        *("window_start", "window_end", "length_s"),
+        *("aggregate.power_avg_w", "aggregate.loss_avg", "aggregate.accuracy_avg"),
         *("aggregate.energy_kwh", "aggregate.energy_low_kwh", "aggregate.energy_high_kwh", "aggregate.emissions_kg"),
         *("aggregate.energy_cpu_kwh", "aggregate.energy_gpu_kwh", "aggregate.energy_memory_kwh"),
         *("aggregate.energy_other_kwh", "aggregate.samples"),
+        *("aggregate.cpu_utilization_avg_pct", "aggregate.gpu_utilization_avg_pct"),
     ),
     1,
 )
@@ -126,6 +138,19 @@ def run(database: Database[Document], run_id: str) -> RunSummary | None:
 
 
 @translated
+def ingested_at(database: Database[Document], run_ids: Sequence[str]) -> dict[str, datetime]:
+    """Return when each run's newest event was stored, of at most `MAX_ARRIVALS` runs that have raw events."""
+    wanted = {"_id": {"$in": [_checked(run_id) for run_id in run_ids[:MAX_ARRIVALS]]}}
+    newest = {}
+    for summary in database[TRAINING_RUN_SUMMARY].find(wanted, {"sources": 1}):
+        heard = [source for source in summary["sources"].items() if "seq_max" in source[1]]
+        source_id, source = max(heard, key=lambda item: item[1].get("last_timestamp_us", 0))
+        newest[event_id(summary["_id"], source_id, source["seq_max"])] = summary["_id"]
+    found = _by_ids(database, list(newest), {"ingested_at": 1})
+    return {newest[document["_id"]]: document["ingested_at"] for document in found}
+
+
+@translated
 def events(database: Database[Document], event_ids: Sequence[str]) -> list[Document]:
     """Return the raw events of at most `MAX_EVENTS` identities, as far as they are there, in no order."""
     return _by_ids(database, event_ids, _EVENT_FIELDS)
@@ -142,6 +167,15 @@ def windows(database: Database[Document], run_id: str, limit: int = MAX_WINDOWS)
     """Return a run's newest windows, oldest first."""
     cursor = database[AGGREGATED_METRICS].find({"run_id": {"$eq": _checked(run_id)}}, _WINDOW_FIELDS)
     found: list[Any] = list(cursor.sort("window_start", DESCENDING).limit(max(1, min(limit, MAX_WINDOWS))))
+    return found[::-1]
+
+
+@translated
+def rollups(database: Database[Document], run_id: str, length_s: int) -> list[WindowDocument]:
+    """Return a run's newest hours, or days, oldest first: figures as a window has them, from its settled windows."""
+    condition = {"dimension": "run_id", "length_s": length_s, "key": {"$eq": _checked(run_id)}}
+    cursor = database[AGGREGATED_ROLLUPS].find(condition, _WINDOW_FIELDS)
+    found: list[Any] = list(cursor.sort("window_start", DESCENDING).limit(MAX_ROLLUPS))
     return found[::-1]
 
 

@@ -98,18 +98,31 @@ class Question:
             yield {name: value for name, value in document.items() if name in shown}
 
     def _matches(self, document: Document) -> bool:
-        return all(_holds(document[field], test) for field, test in self.condition.items())
+        return _fits(document, self.condition)
+
+
+def _fits(document: Document, condition: Mapping[str, Any]) -> bool:
+    return all(
+        any(_fits(document, each) for each in test) if field == "$or" else _holds(_value(document, f"${field}"), test)
+        for field, test in condition.items()
+    )
 
 
 def _holds(value: Any, test: Any) -> bool:
+    if isinstance(test, dict) and len(test) > 1:
+        return all(_holds(value, {operator: operand}) for operator, operand in test.items())
     match test:
+        case {"$nin": unwanted}:
+            return value not in set(unwanted)
+        case {"$lt": bound}:
+            return bool(value < bound)
         case {"$eq": wanted}:
             return bool(value == wanted)
         case {"$in": wanted}:
             return value in set(wanted)
         case {"$gte": least}:
             return bool(value >= least)
-        case str() | int():
+        case str() | int() | None:
             return bool(value == test)
     raise AssertionError(f"the dashboard asked what this store does not understand: {test}")
 

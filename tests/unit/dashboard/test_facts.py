@@ -132,3 +132,18 @@ def test_numbers_of_sources() -> None:
     summary = cast("RunSummary", summary_document(events))
     assert facts.seq_max(summary) == {"source-1": 60, "b": 80}
     assert facts.latest_sample_numbers(summary) == (("b", 79), ("source-1", 59))
+
+
+def test_a_run_whose_old_events_come_in_now_is_arriving() -> None:
+    """An old event that was stored a moment ago is no sign of a stall; it is none of life now either."""
+    now = START + datetime.timedelta(days=3)
+    summary = _summary()
+    just_now, long_ago = now - datetime.timedelta(seconds=5), now - datetime.timedelta(hours=1)
+    arriving = RunState.at(summary, now, 15, 120, just_now)
+    assert (arriving.is_arriving, arriving.is_stalled, arriving.is_stale) == (True, False, True)
+    assert (arriving.freshness, arriving.label, arriving.filter_status) == ("arriving", "arriving", "running")
+    for ingested_at in (long_ago, None):
+        stalled = RunState.at(summary, now, 15, 120, ingested_at)
+        assert (stalled.is_arriving, stalled.is_stalled) == (False, True)
+    over = RunState.at(_summary(status=RunStatus.COMPLETED), now, 15, 120, just_now)
+    assert not over.is_arriving

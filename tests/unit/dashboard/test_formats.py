@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from decimal import Decimal
 
 import pytest
@@ -20,6 +21,7 @@ from wattline_dashboard.formats import (
     literal,
     percent,
     plain,
+    visible,
 )
 
 finite = st.floats(min_value=1e-9, max_value=1e9)
@@ -109,3 +111,35 @@ def test_users_text_stays_text() -> None:
     assert literal("![x](a.png)\n<b>") == "\\!\\[x\\]\\(a\\.png\\) \\<b\\>"
     for address in ("http://e.example", "www.e.example", "a@e.example"):
         assert literal(address).replace("\\", "") != address, "what is split by an invisible joiner is no link"
+    for typed in ("a--b", "a->b", "a<-b", "a<->b", "a>=b", "a~=b"):
+        assert literal(typed).replace("\\", "") != typed, "what is split by it becomes no dash and no arrow"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("resnet \u202egnp.exe", "resnet [U+202E]gnp.exe"),
+        ("ali\u200bce", "ali[U+200B]ce"),
+        ("a\u200db", "a[U+200D]b"),
+        ("\x00\x1b[31m\x9b", "[U+0000][U+001B][31m[U+009B]"),
+        ("a\u2028b\u2066c\u2069\ufeff\u00ad", "a[U+2028]b[U+2066]c[U+2069][U+FEFF][U+00AD]"),
+        ("\ud800", "[U+D800]"),
+        ("\u0645\u06cc\u200c\u062e 👩\u200d💻 न्\u200dय é", "\u0645\u06cc\u200c\u062e 👩\u200d💻 न्\u200dय é"),
+        ("Ünïcode\u00a0語", "Ünïcode\u00a0語"),
+    ],
+)
+def test_what_steers_or_hides_is_shown(text: str, shown: str) -> None:
+    """A name can neither turn round what stands beside it nor look like another; joiners stay where needed."""
+    assert visible(text) == shown
+
+
+@given(text=st.text(max_size=300))
+def test_any_text_can_be_shown(text: str) -> None:
+    """Nothing unseen is left but joiners, and all that could be seen is."""
+    shown = visible(text)
+    assert {letter for letter in shown if unicodedata.category(letter) in {"Cc", "Cf", "Cs", "Zl", "Zp"}} <= {
+        *"\u200c\u200d"
+    }
+    assert len(shown) >= len(text)
+    shown.encode()
+    literal(text).encode()

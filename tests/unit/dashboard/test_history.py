@@ -5,7 +5,10 @@ from __future__ import annotations
 import datetime
 import itertools
 
+import pytest
+
 from tests.dashboard_runs import raw_documents, recorded_run
+from wattline_common.store import event_id
 from wattline_dashboard.history import RunHistory
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -70,3 +73,12 @@ def test_power_of_a_kind_is_the_sum_of_its_devices() -> None:
     history.add([document | {"devices": []}])
     (sample,) = history.samples
     assert sample.power_w == {"OTHER": document["power_avg_w"]}
+
+
+@pytest.mark.parametrize("highest", [2**32, 2**62, 2**63 - 1])
+def test_a_source_that_numbers_as_it_likes_keeps_nobody_waiting(highest: int) -> None:
+    """Its newest event is asked for, and no more numbers are looked at than a real run has."""
+    history = RunHistory("run")
+    asked = history.missing({"one": highest, "two": highest}, limit=2_000)
+    assert event_id("run", "one", highest) in asked
+    assert len(asked) < 2_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from wattline_dashboard.__main__ import main, streamlit_arguments
@@ -37,3 +39,16 @@ def test_streamlit_is_started_headless_and_silent() -> None:
         "--server.showEmailPrompt=false",
         "--browser.gatherUsageStats=false",
     } <= set(arguments)
+
+
+def test_wrong_budgets_are_told_and_nothing_starts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file of budgets that is wrong ends the command with code 2, and says where and how to mend it."""
+    path = tmp_path / "budgets.toml"
+    path.write_text('[[budget]]\nuser = "ada"\nkwh = 0\nper = "month"', encoding="utf-8")
+    monkeypatch.setenv("WATTLINE_DASHBOARD_BUDGETS", str(path))
+    assert main([]) == 2
+    told = capsys.readouterr().err
+    for words in (str(path), "line 1", "kwh = 0", "give a number above 0"):
+        assert words in told

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import math
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,18 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import wattline_dashboard
-from tests.dashboard_runs import Event, raw_documents, recorded_run, summary_document, window_documents
+from tests.dashboard_runs import (
+    Event,
+    raw_documents,
+    recorded_run,
+    rollup_documents,
+    summary_document,
+    window_documents,
+)
 from tests.unit.dashboard.fake_store import FakeStore
 from wattline_common import store
 from wattline_common.events import RunStatus
-from wattline_dashboard import data, fleet_data, fleet_queries
+from wattline_dashboard import data, fleet_data, fleet_queries, queries
 from wattline_dashboard.formats import EMISSIONS, ENERGY, MISSING, POWER, TIMES
 
 APP = Path(wattline_dashboard.__file__).parent / "streamlit_app.py"
@@ -26,23 +33,12 @@ OVERVIEW, RUNS, RUN = "app_pages/overview.py", "app_pages/runs.py", "app_pages/r
 SECONDS = 30
 
 
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStore]:
-    """Put a store in memory under the pages, with empty caches."""
-    fake = FakeStore()
-    monkeypatch.setattr(data, "connect", lambda *_, **__: fake)
-    monkeypatch.setenv("MONGODB_URI", "mongodb://ada:s3cret@db.example:27017/")
-    st.cache_data.clear()
-    st.cache_resource.clear()
-    yield fake
-    st.cache_data.clear()
-    st.cache_resource.clear()
-
-
 def _put(fake: FakeStore, events: list[Event], *, has_raw: bool = True) -> dict[str, Any]:
     summary = summary_document(events)
     fake.put(store.TRAINING_RUN_SUMMARY, summary)
-    fake.put(store.AGGREGATED_METRICS, *window_documents(events))
+    windows = window_documents(events)
+    fake.put(store.AGGREGATED_METRICS, *windows)
+    fake.put(store.AGGREGATED_ROLLUPS, *rollup_documents(windows))
     if has_raw:
         fake.put(store.TRAINING_METRICS, *raw_documents(events))
     return summary
@@ -132,7 +128,7 @@ def test_run_shows_the_stores_figures(fake: FakeStore) -> None:
     assert metrics["Data age"].endswith(" s ago")
     assert "modelled" in _words(page)
     assert f"PUE 1.250 {TIMES} 381.0 g CO₂e/kWh" in _words(page)
-    assert len(page.get("bidi_component")) == 6
+    assert len(page.get("bidi_component")) == 7
 
 
 def test_without_a_link_the_running_run_is_shown_and_linked(fake: FakeStore) -> None:
@@ -176,7 +172,7 @@ def test_run_whose_raw_events_are_gone_is_drawn_from_windows(fake: FakeStore) ->
     page = _page(RUN, run="run-old")
     assert _metrics(page)["Energy"] == ENERGY.text(summary["energy_kwh"])
     assert "1-minute windows" in _words(page)
-    assert len(page.get("bidi_component")) == 6
+    assert len(page.get("bidi_component")) == 6, "nothing tells of epochs"
 
 
 @pytest.mark.parametrize("run_id", ["run-none", "$where", "<b>x</b>", "a|b", "x" * 400])
@@ -253,6 +249,29 @@ def test_overview_tells_real_from_simulated(fake: FakeStore) -> None:
     table = page.dataframe[0].value.set_index("Run")
     assert table.loc["run-real", "Energy"] == pytest.approx(real["energy_kwh"], rel=1e-9)
     assert table.loc["run-sim", "Method"] == "simulated"
+
+
+def _with_figures(document: Any, figure: float) -> Any:
+    """Return a document in which every figure that may be anything is this one."""
+    if isinstance(document, dict):
+        return {name: _with_figures(value, figure) for name, value in document.items()}
+    if isinstance(document, list):
+        return [_with_figures(value, figure) for value in document]
+    return figure if isinstance(document, float) else document
+
+
+@pytest.mark.parametrize("figure", [math.inf, math.nan, 1.7e308, 5e-324, 0.0])
+@pytest.mark.parametrize("path", [OVERVIEW, RUNS, RUN, "app_pages/method.py"])
+def test_no_figure_stops_a_page(fake: FakeStore, path: str, figure: float) -> None:
+    """One producer's absurd run must not take everybody's pages away: sums of what it sends are beyond any double."""
+    _put(fake, _ended("run-real", has_gpu=True))
+    events = _live("run-absurd", has_gpu=True)
+    fake.put(store.TRAINING_RUN_SUMMARY, _with_figures(summary_document(events), figure))
+    fake.put(store.AGGREGATED_METRICS, *_with_figures(window_documents(events), figure))
+    fake.put(store.TRAINING_METRICS, *_with_figures(raw_documents(events), figure))
+    page = _page(path, **({"run": "run-absurd"} if path not in {OVERVIEW, RUNS} else {}))
+    assert not page.exception
+    assert not page.error
 
 
 def test_overview_of_simulated_runs_only(fake: FakeStore) -> None:
@@ -341,13 +360,13 @@ def test_an_overview_getting_old_is_shown_while_a_new_one_is_fetched(
     page = _page(OVERVIEW)
     second = _put(fake, _ended("run-2", has_gpu=True))
     monkeypatch.setattr(fleet_data, "_WINDOWS_REFRESH_S", 0)
-    may_answer, ask = threading.Event(), fleet_queries.period_rows
+    may_answer, ask = threading.Event(), fleet_queries.window_rows
 
     def ask_slowly(*args: Any) -> Any:
         assert may_answer.wait(20)
         return ask(*args)
 
-    monkeypatch.setattr(fleet_queries, "period_rows", ask_slowly)
+    monkeypatch.setattr(fleet_queries, "window_rows", ask_slowly)
     page.run()
     assert _metrics(page)["Energy, real"] == ENERGY.text(first["energy_kwh"])
     may_answer.set()
@@ -361,3 +380,66 @@ def test_an_overview_getting_old_is_shown_while_a_new_one_is_fetched(
     st.cache_data.clear()
     page.run()
     assert page.error
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [(OVERVIEW, ["wattline-runs-of-period", "wattline-sums-of-period"]), (RUNS, ["wattline-runs"])],
+)
+def test_every_table_can_be_saved(fake: FakeStore, path: str, names: list[str]) -> None:
+    """Each table has its two buttons, CSV and Parquet."""
+    _put(fake, _ended("run-real"))
+    labels = [button.proto.label for button in _page(path).get("download_button")]
+    assert labels == ["CSV", "Parquet"] * len(names)
+
+
+def test_a_past_that_arrives_is_not_stalled(fake: FakeStore) -> None:
+    """While a simulated past comes in, its unfinished runs are arriving; a run that fell silent is stalled."""
+    silent = recorded_run("run-silent", data.now() - datetime.timedelta(hours=3), seconds=60, simulated=True)
+    _put(fake, silent)
+    arriving = recorded_run("run-arriving", data.now() - datetime.timedelta(hours=2), seconds=60, simulated=True)
+    _put(fake, arriving, has_raw=False)
+    fake.put(store.TRAINING_METRICS, *(each | {"ingested_at": data.now()} for each in raw_documents(arriving)))
+    deltas = {metric.label: metric.delta for metric in _page(OVERVIEW).metric}
+    assert deltas["Running, simulated"] == "1 arriving, 1 stalled"
+    table = _page(RUNS).dataframe[0].value.set_index("Run")
+    assert table.loc["run-arriving", "Status"] == "arriving"
+    assert str(table.loc["run-silent", "Status"]).startswith("stalled")
+
+
+def test_long_runs_are_drawn_from_hours(fake: FakeStore) -> None:
+    """A run of more than 2,000 minutes asks for its hours, bounded, and for no window."""
+    events = recorded_run(
+        "run-long", data.now() - datetime.timedelta(hours=40), seconds=40 * 3_600, interval_s=600.0, planned_epochs=99
+    )
+    summary = _put(fake, events)
+    page = _page(RUN, run="run-long")
+    assert _metrics(page)["Energy"] == ENERGY.text(summary["energy_kwh"])
+    assert ":gray[hours]" in _words(page)
+    windows = [each for each in fake.asked if each.collection == store.AGGREGATED_METRICS]
+    assert not any("run_id" in each.condition for each in windows), "the overview's are of all runs"
+    hours = [each for each in fake.asked if each.collection == store.AGGREGATED_ROLLUPS and "key" in each.condition]
+    assert hours
+    assert all(each.size == queries.MAX_ROLLUPS for each in hours)
+
+
+@pytest.mark.parametrize("path", [OVERVIEW, RUNS, RUN, "app_pages/compare.py", "app_pages/people.py", "app_pages/method.py"])
+def test_a_refresh_touches_no_choice(fake: FakeStore, path: str) -> None:
+    """What a refresh sends holds no value of a widget: it would undo the click that a viewer made meanwhile."""
+    _put(fake, _live("run-a"))
+    _put(fake, _live("run-b"))
+    page = _page(path, runs="run-a,run-b", run="run-a")
+    page.run()
+    widgets = [*page.button_group, *page.selectbox, *page.multiselect, *page.text_input]
+    assert widgets
+    assert not [widget.key for widget in widgets if widget.proto.set_value]
+
+
+def test_a_paused_page_says_so(fake: FakeStore) -> None:
+    """The switch stops the live panels, and the page tells since when it stands still."""
+    _put(fake, _live())
+    page = _page(RUN, run="run-live")
+    assert "paused at" not in _words(page)
+    page.toggle(key="run.paused").set_value(True).run()
+    assert not page.exception
+    assert "paused at" in _words(page)

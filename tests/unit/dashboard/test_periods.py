@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from wattline_dashboard.periods import PERIODS, Bar, bar_start, bar_starts, grain_s
+from wattline_dashboard.periods import PERIODS, Bar, bar_start, bar_starts, grain_s, open_stretches
 
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 KATHMANDU = zoneinfo.ZoneInfo("Asia/Kathmandu")
@@ -74,3 +74,18 @@ def test_grain_follows_the_zone() -> None:
 def test_all_has_no_start() -> None:
     """The period without a length asks for everything."""
     assert PERIODS["all"].since(datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)) is None
+
+
+def test_open_hours_are_those_no_rollup_can_tell() -> None:
+    """The hours cut by the period's ends, the one that goes on, the unsettled ones; touching ones are one stretch."""
+    now = datetime.datetime(2026, 11, 27, 10, 20, tzinfo=datetime.UTC)
+    hour = datetime.timedelta(hours=1)
+    begin, since = now - 48 * hour, now - 24 * hour
+    unsettled = [now.replace(minute=0) - 5 * hour, now.replace(minute=0) - hour, now.replace(minute=0) - 90 * hour]
+    assert open_stretches(begin, since, now, unsettled) == [
+        (begin, begin.replace(minute=0) + hour),
+        (since.replace(minute=0), since.replace(minute=0) + hour),
+        (now.replace(minute=0) - 5 * hour, now.replace(minute=0) - 4 * hour),
+        (now.replace(minute=0) - hour, now.replace(minute=0) + 2 * hour),
+    ]
+    assert open_stretches(None, None, now, []) == [(now.replace(minute=0), now.replace(minute=0) + 2 * hour)]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from tests.dashboard_runs import Event, raw_documents, recorded_run, summary_document, window_documents
 from wattline_common.events import RunStatus
 from wattline_dashboard.curves import MAX_POINTS, RunSeries
+from wattline_dashboard.facts import spans
 from wattline_dashboard.history import RunHistory
-from wattline_dashboard.series import from_events, from_windows
+from wattline_dashboard.series import by_device, from_events, from_windows
 
 START = datetime.datetime(2026, 1, 1, 12, 0, 0, tzinfo=datetime.UTC)
 
@@ -65,6 +67,38 @@ def test_windows_and_events_tell_the_same() -> None:
     assert len(by_windows.power.times_us) == 3
     assert sum(watts[1] for watts in by_windows.power.watts.values()) == pytest.approx(
         window_documents(events)[1]["aggregate"]["power_avg_w"]
+    )
+
+
+def test_power_from_windows_is_the_runs_and_not_a_sources() -> None:
+    """Where two ranks run at once their windows show both's power; a restart, one after the other, shows its own."""
+    ranks = [recorded_run("r", START, seconds=180, source_id=name, interval_s=55.0) for name in ("a", "b")]
+    again = recorded_run("r", START + datetime.timedelta(seconds=240), seconds=180, source_id="c", interval_s=55.0)
+    events = [*ranks[0], *ranks[1], *again]
+    summary: Any = summary_document(events)
+    series = from_windows(window_documents(events), until=summary["last_event_at"], sources=spans(summary))
+    memory_w = series.power.watts["MEMORY"]
+    assert memory_w[0] == pytest.approx(6.0)
+    assert memory_w[-2] == pytest.approx(3.0)
+
+
+def test_devices_are_told_apart() -> None:
+    """By device there is a layer for each, with its host where there are several; the least are one layer."""
+    hosts = [
+        recorded_run("r", START, seconds=20, source_id=f"s{number}", host=f"host-{number}", has_gpu=True)
+        for number in range(4)
+    ]
+    history = RunHistory("r")
+    history.add(raw_documents([event for events in hosts for event in events]))
+    one = by_device([each for each in history.samples if each.source_id == "s0"], {"s0": "host-0"})
+    assert list(one.watts) == ["cpu-0", "gpu-0", "memory"]
+    power = by_device(history.samples, {f"s{number}": f"host-{number}" for number in range(4)})
+    assert len(power.watts) == 10
+    assert list(power.watts)[-1] == "3 others"
+    assert power.kinds["host-1 gpu-0"] == "GPU"
+    whole = from_events(history.samples, history.steps).power
+    assert sum(watts[-1] for watts in power.watts.values()) == pytest.approx(
+        sum(watts[-1] for watts in whole.watts.values())
     )
 
 

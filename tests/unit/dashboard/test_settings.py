@@ -28,6 +28,8 @@ def test_variables_are_read() -> None:
                 "WATTLINE_DASHBOARD_STALE_AFTER_S": "30",
                 "WATTLINE_DASHBOARD_STALLED_AFTER_S": "90",
                 "WATTLINE_DASHBOARD_STORE_TIMEOUT_S": "0.5",
+                "WATTLINE_DASHBOARD_BUDGETS": "/etc/budgets.toml",
+                "WATTLINE_DASHBOARD_METRICS_PORT": "9465",
             }
         )
     )
@@ -39,6 +41,8 @@ def test_variables_are_read() -> None:
         stale_after_s=30.0,
         stalled_after_s=90.0,
         store_timeout_s=0.5,
+        budgets_path="/etc/budgets.toml",
+        metrics_port=9465,
     )
 
 

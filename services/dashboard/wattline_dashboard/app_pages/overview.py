@@ -7,6 +7,8 @@ import streamlit as st
 
 from wattline_common.store import Document
 from wattline_dashboard import data, fleet_charts, fleet_data, fleet_views, views
+from wattline_dashboard.export_tables import groups_to_save, period_runs_to_save
+from wattline_dashboard.export_views import table_exports
 from wattline_dashboard.facts import method_labels
 from wattline_dashboard.filters import DIMENSIONS, KINDS_OF_RUN, MEASURES, Filters
 from wattline_dashboard.fleet import Fleet, RunClass, class_of
@@ -33,7 +35,21 @@ def show_page() -> None:
     filters = Filters.from_query(dict(st.query_params))
     fleet, _ = fleet_data.fleet(filters)
     show_filters(filters, fleet)
-    st.fragment(show_fleet, run_every=max(_REFRESH_S, data.settings().refresh_s))()
+    views.live(show_fleet, max(_REFRESH_S, data.settings().refresh_s), _PAGE)
+    if fleet.shown:
+        show_exports(filters)
+
+
+def show_exports(filters: Filters) -> None:
+    """Let what the period has be saved."""
+
+    def shown() -> list[RunClass]:
+        return fleet_data.fleet(filters)[0].shown
+
+    with st.container(horizontal=True, gap="large", key="overview.save"):
+        runs, sums = "all runs of the period", "the sums by user, model …"
+        table_exports("runs-of-period", lambda: period_runs_to_save(shown()), page=_PAGE, what=runs)
+        table_exports("sums-of-period", lambda: groups_to_save(shown()), page=_PAGE, what=sums)
 
 
 def show_filters(filters: Filters, fleet: Fleet) -> None:
@@ -93,12 +109,17 @@ def show_class(each: RunClass, running: list[Document], filters: Filters) -> Non
             fleet_views.totals_figure(each.name, "energy", each.totals, each.before, than)
         with emissions:
             fleet_views.totals_figure(each.name, "emissions", each.totals, each.before, than)
-        live = [run for run in running if not data.run_state(run).is_stale]
-        stalled = sum(data.run_state(run).is_stalled for run in running)
+        states = data.run_states(running)
+        live = [run for run, state in zip(running, states, strict=True) if not state.is_stale]
+        waiting = {
+            "arriving": sum(state.is_arriving for state in states),
+            "stalled": sum(state.is_stalled for state in states),
+        }
+        note = ", ".join(f"{count} {word}" for word, count in waiting.items() if count) or None
         power_w = sum(run["power_w"] or 0.0 for run in live) if live else None
         shown = (
             (f"Runs, {each.name}", str(len(each.totals.run_ids)), None),
-            (f"Running, {each.name}", str(len(live)), f"{stalled} stalled" if stalled else None),
+            (f"Running, {each.name}", str(len(live)), note),
             (f"Power now, {each.name}", POWER.text(power_w), None),
         )
         for column, (label, value, note) in zip(rest, shown, strict=True):
@@ -171,5 +192,5 @@ def _of_class(runs: list[Document], name: str) -> list[Document]:
     return [run for run in runs if class_of(run) == name]
 
 
-st.title("Overview")
+views.title_row("Overview", _PAGE)
 show_page()

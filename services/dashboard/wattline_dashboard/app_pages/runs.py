@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.elements.lib.column_config_utils import ColumnConfigMappingInput
 
 from wattline_common.store import Document
 from wattline_dashboard import data, fleet_data, fleet_views, views
+from wattline_dashboard.comparison import FEWEST, MOST, runs_to_url
+from wattline_dashboard.export_tables import runs_to_save
+from wattline_dashboard.export_views import table_exports
 from wattline_dashboard.facts import RUN_TABLE_FORMATS, RunState, run_table
 from wattline_dashboard.filters import KINDS_OF_RUN, SORTS, STATUSES, RunFilters
 from wattline_dashboard.fleet import CLASSES, class_of
@@ -39,10 +45,18 @@ _ALT = "Runs: status, method, model, user, energy, emissions, power, start, dura
 @views.guarded
 def show_page() -> None:
     """Show the filters, and below them the runs that they leave."""
-    runs = fleet_data.recent_runs()
+    runs, filters = fleet_data.recent_runs(), RunFilters.from_query(dict(st.query_params))
     if runs:
-        show_filters(RunFilters.from_query(dict(st.query_params)), runs)
-    st.fragment(show_runs, run_every=data.settings().refresh_s)()
+        show_filters(filters, runs)
+    views.live(show_runs, data.settings().refresh_s, _PAGE)
+    if runs:
+        table_exports("runs", lambda: runs_to_save(matching(filters)), page=_PAGE, what="all runs that match")
+
+
+def matching(filters: RunFilters) -> list[Document]:
+    """Return the runs that match, in their order."""
+    runs = [run for run in fleet_data.recent_runs() if filters.matches(run, data.run_state(run).filter_status)]
+    return sorted(runs, key=_ORDER[filters.sort], reverse=True)
 
 
 def show_filters(filters: RunFilters, runs: list[Document]) -> None:
@@ -69,16 +83,47 @@ def show_runs() -> None:
     if not runs:
         views.nothing_yet()
         return
-    judged = [(run, data.run_state(run)) for run in runs]
+    judged = list(zip(runs, data.run_states(runs), strict=True))
     found = [(run, state) for run, state in judged if filters.matches(run, state.filter_status)]
     if not found:
         st.info("**No run matches.** Fewer filters may find some.")
         return
     show_totals(found)
     listed = sorted(found, key=lambda each: _ORDER[filters.sort](each[0]), reverse=True)[:_MAX_ROWS]
+    ticks_of = urlencode(filters.to_query())
+    listed = in_order(listed, judged, views.held_order(_PAGE, ticks_of))
     curves = fleet_data.power_curves(run["_id"] for run, _ in listed)
-    views.run_links(run_table(listed, data.viewer_zone(), curves), RUN_TABLE_FORMATS, _COLUMNS, _PAGE, _ALT)
+    table = run_table(listed, data.viewer_zone(), curves)
+    above = st.container()
+    show_compare(above, views.run_links(table, RUN_TABLE_FORMATS, _COLUMNS, _PAGE, _ALT, ticks_of=ticks_of))
     show_bounds(filters, listed=len(listed), found=len(found), searched=len(runs))
+
+
+def in_order(
+    listed: list[tuple[Document, RunState]], known: list[tuple[Document, RunState]], held: list[str]
+) -> list[tuple[Document, RunState]]:
+    """Return the runs to list; where an order is held, in that, those too that match no more, and new ones last."""
+    by_id = {run["_id"]: (run, state) for run, state in known}
+    if not held or not set(held) <= by_id.keys():
+        return listed
+    return [by_id[run_id] for run_id in held] + [each for each in listed if each[0]["_id"] not in set(held)]
+
+
+def show_compare(place: DeltaGenerator, ticked: list[str]) -> None:
+    """Offer to compare the ticked runs, above the table."""
+    with place, st.container(horizontal=True, vertical_alignment="center"):
+        is_enough = FEWEST <= len(ticked) <= MOST
+        if is_enough:  # a link, as a switch of pages out of a live fragment may leave the new page blank
+            st.page_link(
+                "app_pages/compare.py",
+                label=f"Compare {len(ticked)} runs",
+                icon=":material/compare_arrows:",
+                query_params={"runs": runs_to_url(ticked)},
+            )
+        if len(ticked) > MOST:
+            st.caption(f"{len(ticked)} runs are ticked; at most {MOST} can be compared.")
+        elif not is_enough:
+            st.caption(f"Tick {FEWEST} to {MOST} rows to compare these runs.")
 
 
 def show_totals(found: list[tuple[Document, RunState]]) -> None:
@@ -107,5 +152,5 @@ def show_bounds(filters: RunFilters, *, listed: int, found: int, searched: int) 
     st.caption(f"Click a row to open its run.{narrowed}{first}{newest}")
 
 
-st.title("Runs")
+views.title_row("Runs", _PAGE)
 show_page()

@@ -1,0 +1,102 @@
+"""Curves as small drawings for paper: SVG paths and the labels of their axes; pure, without a script."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["HEIGHT_PX", "WIDTH_PX", "Drawing", "Line", "draw"]
+
+WIDTH_PX, HEIGHT_PX = 340, 150
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 8, 22
+_MOST_POINTS = 400
+_TICKS = 4
+_NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One curve: its points, in whatever units the axes have; ``low`` and ``high`` are its band, if it has one."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: str
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What a template needs: paths in pixels, and where each label of an axis stands."""
+
+    title: str
+    words: str  # what it shows, for who cannot see it
+    paths: Sequence[tuple[str, str]]  # SVG path, colour
+    bands: Sequence[tuple[str, str]]
+    x_ticks: Sequence[tuple[float, str]]
+    y_ticks: Sequence[tuple[float, str]]
+
+
+def draw(title: str, lines: Sequence[Line], *, x_unit: str, words: str) -> Drawing | None:
+    """Return the drawing of curves on common axes that begin at 0, or none where there is nothing to draw."""
+    points = [(x, y) for line in lines for x, y in zip(line.x, line.y, strict=True)]
+    if not points:
+        return None
+    highest = max(max((*line.y, *line.high), default=0.0) for line in lines)
+    x_step, y_step = _step(max(x for x, _ in points)), _step(highest)
+    x_top, y_top = max(x for x, _ in points) or x_step, y_step * math.ceil(highest / y_step or 1)
+
+    def at(x: float, y: float) -> str:
+        return f"{_LEFT + x / x_top * _INNER[0]:.1f} {HEIGHT_PX - _BOTTOM - y / y_top * _INNER[1]:.1f}"
+
+    return Drawing(
+        title=title,
+        words=words,
+        paths=[(_path([at(x, y) for x, y in _thinned(line.x, line.y)]), line.colour) for line in lines if line.x],
+        bands=[
+            (
+                _path(
+                    [
+                        *(at(x, y) for x, y in _thinned(line.x, line.high)),
+                        *(at(x, y) for x, y in reversed(_thinned(line.x, line.low))),
+                    ]
+                )
+                + "Z",
+                line.colour,
+            )
+            for line in lines
+            if line.high and line.low
+        ],
+        x_ticks=[
+            (_LEFT + x / x_top * _INNER[0], f"{x:g}{f' {x_unit}' if x == 0 else ''}") for x in _ticks(x_step, x_top)
+        ],
+        y_ticks=[(HEIGHT_PX - _BOTTOM - y / y_top * _INNER[1], f"{y:g}") for y in _ticks(y_step, y_top)],
+    )
+
+
+_INNER = (WIDTH_PX - _LEFT - _RIGHT, HEIGHT_PX - _TOP - _BOTTOM)
+_NOTHING = 1e-300  # below it, a part of a value is no number that can be divided by
+
+
+def _step(highest: float) -> float:
+    """Return the distance of ticks: 1, 2, 2.5 or 5 times a power of ten, some `_TICKS` up to the highest value."""
+    if highest < _NOTHING:
+        return 1.0
+    rough = highest / _TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(nice * power for nice in _NICE if nice * power >= rough * (1 - 1e-9))
+
+
+def _ticks(step: float, top: float) -> list[float]:
+    return [float(f"{number * step:.12g}") for number in range(int(top / step * (1 + 1e-9)) + 1)]
+
+
+def _thinned(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
+    stride = math.ceil(len(x) / _MOST_POINTS)
+    kept = list(zip(x, y, strict=True))
+    return kept if stride <= 1 else [*kept[:-1:stride], kept[-1]]
+
+
+def _path(points: Sequence[str]) -> str:
+    return f"M{' L'.join(points)}"
