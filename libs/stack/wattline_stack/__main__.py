@@ -1,17 +1,18 @@
-"""The command: ``python -m wattline_stack up|down|status|env|provision|bake``."""
+"""The command: ``python -m wattline_stack up|down|status|env|backup|restore|provision|bake``."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from wattline_common.errors import WattlineError
+from wattline_common.settings import without_login
+from wattline_stack.backup import BackupReport, backup, restore
 from wattline_stack.jvm.bake import BAKED_PARTS, bake
 from wattline_stack.jvm.bundle import pin
 from wattline_stack.progress import ConsoleProgress
@@ -43,7 +44,9 @@ examples
   python -m wattline_stack up
   eval "$(python -m wattline_stack env)"     # then any service can be started from this shell
   python -m wattline_stack status --json
-  python -m wattline_stack down              # data stay, and so do the ports"""
+  python -m wattline_stack down              # data stay, and so do the ports
+  python -m wattline_stack backup monday.tar.gz      # once all is stopped: topics, schemas, store, checkpoint
+  python -m wattline_stack restore monday.tar.gz     # into a folder without data; --replace puts those there aside"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,6 +112,35 @@ def _env(options: argparse.Namespace, progress: ConsoleProgress) -> int:  # noqa
     return 0
 
 
+def _backup(options: argparse.Namespace, progress: ConsoleProgress) -> int:
+    settings = StackSettings.from_environment()
+    for name, endpoint in (
+        ("KAFKA_BOOTSTRAP_SERVERS", settings.kafka_bootstrap_servers),
+        ("SCHEMA_REGISTRY_URL", settings.schema_registry_url),
+        ("MONGODB_URI", settings.mongodb_uri),
+    ):
+        if endpoint:
+            progress.say(f"{name} names a real server ({_masked(endpoint)}): save that one by its own means")
+    report = backup(settings.data_dir, options.archive, progress)
+    return _tell(options, report, f"{settings.data_dir} is saved in {options.archive}")
+
+
+def _restore(options: argparse.Namespace, progress: ConsoleProgress) -> int:
+    settings = StackSettings.from_environment()
+    report = restore(options.archive, settings.data_dir, progress, replace=options.replace)
+    return _tell(options, report, f"{settings.data_dir} is again what it was at {report.created_at}")
+
+
+def _tell(options: argparse.Namespace, report: BackupReport, text: str) -> int:
+    if options.json:
+        print(json.dumps({**dataclasses.asdict(report), "replaced": str(report.replaced) if report.replaced else None}))
+        return 0
+    print(f"{text}: {report.files} files, {_megabytes(report.data_bytes)}")
+    if report.replaced:
+        print(f"what was there before is in {report.replaced}")
+    return 0
+
+
 def _provision(options: argparse.Namespace, progress: ConsoleProgress) -> int:
     stack = _stack()
     if options.pin:
@@ -157,7 +189,7 @@ def _table(servers: Sequence[ServerStatus]) -> str:
 
 def _masked(endpoint: str) -> str:
     """Hide user and password: they belong into `env` and --json only, which are for programs."""
-    return re.sub(r"//[^@/]*@", "//***@", endpoint)
+    return without_login(endpoint)
 
 
 def _megabytes(value: int | None) -> str:
@@ -177,13 +209,19 @@ def _parser() -> argparse.ArgumentParser:
         ("down", _down, "stop all by SIGTERM; data and ports are kept"),
         ("status", _status, "show each server: state, pid, memory, data, endpoint, log (exit code 3: not all up)"),
         ("env", _env, "print the endpoints as export lines for a shell"),
+        ("backup", _backup, "save the data of stopped servers in one archive, and read it again"),
+        ("restore", _restore, "make the data folder what it was when an archive was written"),
         ("provision", _provision, "only download, verify and compile (for CI)"),
         ("bake", _bake, "write Java and some parts, verified, into a folder with fixed names (for images)"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=run)
-        if name in {"up", "down", "status"}:
+        if name in {"up", "down", "status", "backup", "restore"}:
             command.add_argument("--json", action="store_true", help="one JSON document on standard output")
+        if name in {"backup", "restore"}:
+            command.add_argument("archive", type=Path, help="a .tar.gz")
+        if name == "restore":
+            command.add_argument("--replace", action="store_true", help="put present data aside, under another name")
         if name == "provision":
             command.add_argument("--pin", action="store_true", help="write new sums after ivy.xml was changed")
         if name == "bake":

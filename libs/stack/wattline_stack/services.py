@@ -75,7 +75,8 @@ class Services:
                 "down`, or name another folder by WATTLINE_DATA_DIR"
             )
         log = self._data_dir / "logs" / f"{name}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
+        self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        log.parent.mkdir(exist_ok=True)
         process, record = spawn([sys.executable, "-m", *arguments], self._data_dir, log, self._environment)
         self._table.put(name, record)
         service = Service(name, process, log)

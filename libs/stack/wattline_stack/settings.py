@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wattline_common.environment import Environment
@@ -31,8 +31,8 @@ class StackSettings:
     stop_timeout_s: float = 20.0
     jar_repository: str = ""
     kafka_bootstrap_servers: str = ""
-    schema_registry_url: str = ""
-    mongodb_uri: str = ""
+    schema_registry_url: str = field(default="", repr=False)  # both may hold a password
+    mongodb_uri: str = field(default="", repr=False)
     kafka_security: KafkaSecurity = PLAINTEXT
 
     def __post_init__(self) -> None:
@@ -48,8 +48,8 @@ class StackSettings:
         """Read the settings; raise `ConfigurationError` naming the variable that is wrong."""
         env = Environment(variables)
         return cls(
-            data_dir=Path(env.text("WATTLINE_DATA_DIR", ".wattline")).expanduser().absolute(),
-            cache_dir=Path(env.text("WATTLINE_CACHE_DIR") or _user_cache(env)).expanduser().absolute(),
+            data_dir=_folder("WATTLINE_DATA_DIR", env.text("WATTLINE_DATA_DIR", ".wattline")),
+            cache_dir=_folder("WATTLINE_CACHE_DIR", env.text("WATTLINE_CACHE_DIR") or _user_cache(env)),
             kafka_heap_mb=env.integer("WATTLINE_KAFKA_HEAP_MB", 300, at_least=128),
             registry_heap_mb=env.integer("WATTLINE_REGISTRY_HEAP_MB", 128, at_least=96),
             store_heap_mb=env.integer("WATTLINE_STORE_HEAP_MB", 768, at_least=32),
@@ -63,6 +63,13 @@ class StackSettings:
             mongodb_uri=env.text("MONGODB_URI"),
             kafka_security=kafka_security(env),
         )
+
+
+def _folder(name: str, text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:  # ~ of nobody
+        raise ConfigurationError(f"{name}={text:.200} is no folder: {error}; name another") from error
 
 
 def _user_cache(env: Environment) -> str:

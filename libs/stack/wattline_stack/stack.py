@@ -55,7 +55,7 @@ class Stack:
         view = progress or SilentProgress()
         bundle = self.provision(view)
         data_dir = self.settings.data_dir
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds everybody's runs, and logs
         with exclusive(data_dir / "lock", view, f"starting or stopping the servers of {data_dir}"):
             running = self._table.running()
             missing = [server for server in self._servers(bundle) if server.name not in running]

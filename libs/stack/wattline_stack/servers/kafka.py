@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from wattline_common.errors import ResourceError
 from wattline_stack.jvm.bundle import Bundle
 from wattline_stack.ports import HOST
-from wattline_stack.servers.base import Server
+from wattline_stack.servers.base import FAST_START, Server
 
 __all__ = ["KafkaServer", "new_cluster_id"]
 
@@ -103,7 +103,7 @@ class KafkaServer(Server):
     def command(self, bundle: Bundle) -> list[str]:
         """Return the command line."""
         return [
-            *self._java(bundle, self.settings.kafka_heap_mb, f"-Dlog4j2.configurationFile={self._logging}"),
+            *self._java(bundle, self.settings.kafka_heap_mb, FAST_START, f"-Dlog4j2.configurationFile={self._logging}"),
             *("-cp", _classpath(bundle), "kafka.Kafka", str(self._properties)),
         ]
 
@@ -131,7 +131,7 @@ class KafkaServer(Server):
 
     def _format(self, bundle: Bundle) -> None:
         command = [
-            *self._java(bundle, 128, f"-Dlog4j2.configurationFile={self._logging}"),
+            *self._java(bundle, 128, FAST_START, f"-Dlog4j2.configurationFile={self._logging}"),
             *("-cp", _classpath(bundle), "kafka.tools.StorageTool", "format", "--standalone", "--ignore-formatted"),
             *("--cluster-id", new_cluster_id(), "--config", str(self._properties)),
         ]

@@ -6,7 +6,7 @@ import http.client
 
 from wattline_stack.jvm.bundle import Bundle
 from wattline_stack.ports import HOST
-from wattline_stack.servers.base import Server
+from wattline_stack.servers.base import FAST_START, Server
 
 __all__ = ["RegistryServer"]
 
@@ -50,7 +50,7 @@ class RegistryServer(Server):
         }
         application = next((bundle.folder / "registry").glob("**/quarkus-run.jar"))
         return [
-            *self._java(bundle, self.settings.registry_heap_mb, "-Xss512k", "-XX:MaxMetaspaceSize=192m"),
+            *self._java(bundle, self.settings.registry_heap_mb, FAST_START, "-Xss512k", "-XX:MaxMetaspaceSize=192m"),
             *(f"-D{name}={value}" for name, value in settings.items()),
             *("-jar", str(application)),
         ]

@@ -19,6 +19,9 @@ PING_TIMEOUT_MS = 1000
 OVERHEAD_MB = 120
 DAMAGED_EXIT = 4
 OUT_OF_MEMORY_EXIT = 3
+# What outlives two collections is data: it goes to the old generation then, and the young one is kept small. A heap
+# that grew step by step (-Xms is the whole, of which only what is used is taken) would copy all data at each step.
+_MEMORY = ("-XX:NewRatio=5", "-XX:MaxTenuringThreshold=1")
 SETTING = "WATTLINE_STORE_HEAP_MB"
 
 
@@ -54,8 +57,8 @@ class StoreServer(Server):
         """Return the command line."""
         classpath = os.pathsep.join([str(bundle.launcher), *(str(jar) for jar in bundle.jars("store"))])
         return [
-            # Data live in the old generation, so the young one is kept small; replay needs no more than serving.
-            *self._java(bundle, self.settings.store_heap_mb, "-XX:NewRatio=5", f"-Dwattline.heap.setting={SETTING}"),
+            *self._java(bundle, self.settings.store_heap_mb, *_MEMORY, f"-Xms{self.settings.store_heap_mb}m"),
+            f"-Dwattline.heap.setting={SETTING}",
             f"-Dwattline.fsync={str(self.settings.store_fsync).lower()}",
             *(f"-Dwattline.compact.mb={self.settings.store_compact_mb}", "-cp", classpath, "StoreServer"),
             *(HOST, str(self.ports["store"]), str(self.journal)),

@@ -41,7 +41,7 @@ public final class StoreServer extends MemoryBackend {
     private static final int COMMAND_NOT_SUPPORTED = 115;
 
     private final HeapGuard heap = new HeapGuard();
-    private final ByteBuf buffer = Unpooled.buffer(1 << 16);
+    private final ThreadLocal<ByteBuf> buffers = ThreadLocal.withInitial(() -> Unpooled.buffer(1 << 16));
     private final String heapSetting = System.getProperty("wattline.heap.setting", "-Xmx");
     private final Journal journal;
     private final Compactor compactor;
@@ -80,9 +80,9 @@ public final class StoreServer extends MemoryBackend {
         }
         query.put("$db", database);
         complete(name, query);
+        ByteBuf buffer = buffers.get().clear();
+        BsonEncoder.encodeDocument(query, buffer);
         synchronized (journal) {
-            buffer.clear();
-            BsonEncoder.encodeDocument(query, buffer);
             if (!SHRINKING.contains(name)) {
                 refuseWhenFull(buffer.readableBytes(), out || GROWING.contains(name) || upserts(query));
             }
