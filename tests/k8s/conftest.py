@@ -1,4 +1,4 @@
-"""Renders each combination once."""
+"""Renders each combination once; finds the cluster for tests."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.k8s.kubectl import Kubectl, cluster_of_tests
 from tests.k8s.rendered import BASE, COMBINATIONS, Combination, Object, copy_tree, kustomize
 
-__all__ = ["Render", "objects", "render"]
+__all__ = ["Render", "kubectl", "objects", "render"]
 
 Render = Callable[[Combination], list[Object]]
 
@@ -33,3 +34,9 @@ def render(tmp_path_factory: pytest.TempPathFactory) -> Render:
 def objects(request: pytest.FixtureRequest, render: Render) -> list[Object]:
     """Return the objects of the base, of each overlay, and of each overlay with each component."""
     return render(request.param)
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> Kubectl:
+    """Return kubectl on the cluster that the setting names."""
+    return cluster_of_tests()

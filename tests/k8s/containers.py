@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.requirements import require
+from tools.images import REVISION_LABEL
 
 __all__ = ["Container", "Pod", "Runtime", "runtime"]
 
 USER = 10001
-REVISION_LABEL = "org.opencontainers.image.revision"
 REMEDY = "make images, as root with buildah and runc, or with a Docker whose daemon runs"
 
 

@@ -17,6 +17,7 @@ SERVICES = {
     "trainer": "wattline_trainer",
     "streaming": "wattline_streaming",
     "dashboard": "wattline_dashboard",
+    "tracker": "wattline",
 }
 # What is read by an image's entrypoint or by the foreign program in it, as its documentation says.
 IMAGES = {
@@ -26,8 +27,11 @@ IMAGES = {
     "mongo": r"MONGO_INITDB_ROOT_(USERNAME|PASSWORD)|HOME",
     "trainer": r"NVIDIA_DRIVER_CAPABILITIES",  # NVIDIA's container toolkit
 }
+_HELPERS = {"wattline": ("job.py",)}  # what settings.py hands its environment to
 # How a configuration file names what it takes from the environment: Kafka and Spark, mongosh, Quarkus.
 _IN_FILES = re.compile(r"\$\{env:(\w+)\}|process\.env\.(\w+)|\$\{([A-Z][A-Z_]+)\}")
+
+_IN_ARGUMENTS = re.compile(r"\$\((\w+)\)")  # Kubernetes itself fills these in
 
 
 def environment(objects: Sequence[Object], pod: Pod, container: Object) -> dict[str, str]:
@@ -54,11 +58,11 @@ def files(objects: Sequence[Object], pod: Pod) -> dict[str, str]:
 
 
 def settings_keys(package: str) -> set[str]:
-    """Return the names of variables in the settings.py of a project and of those it may import."""
+    """Return the names of variables that a project and those it may import read: in settings.py, or its helper."""
     found: set[str] = set()
     for each in (package, *PROJECTS[package].may_import):
-        path = Path(ROOT, PROJECTS[each].folder, each, "settings.py")
-        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        paths = [Path(ROOT, PROJECTS[each].folder, each, name) for name in ("settings.py", *_HELPERS.get(each, ()))]
+        nodes = [node for path in paths for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
         found |= {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
     return set(filter(_KEY.fullmatch, found))
 
@@ -70,7 +74,8 @@ def unread_variables(objects: Sequence[Object]) -> list[str]:
         in_files = files(objects, pod)
         named = {next(filter(None, match.groups())) for match in _IN_FILES.finditer("\n".join(in_files.values()))}
         for container in pod.containers:
-            given = environment(objects, pod, container).keys() - in_files.keys()
+            in_arguments = _IN_ARGUMENTS.findall(" ".join(container.get("args", [])))
+            given = environment(objects, pod, container).keys() - in_files.keys() - set(in_arguments)
             if not given:
                 continue
             image = image_name(container)

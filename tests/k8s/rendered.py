@@ -38,7 +38,11 @@ BLOCK_MANAGER_PORT = 7079
 
 # A component that needs others, or that has no sense with an overlay, says so in its kustomization.yaml, and here.
 NEEDS = {"network-policies/executors": ("network-policies", "spark-executors")}
-ONLY_WITH = {"embedded-store": {"local"}}  # the cluster has no MongoDB in whose place it could stand
+ONLY_WITH: dict[str, set[str]] = {
+    "embedded-store": {"local"},  # the cluster has no MongoDB in whose place it could stand
+    "sidecar": set(),  # for Jobs of others, in kustomizations of their own: test_sidecar.py
+    "sidecar/login": set(),
+}
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ def pods(objects: Sequence[Object]) -> list[Pod]:
     found = []
     for each in objects:
         owner = f"{each['kind']}/{each['metadata']['name']}"
-        if each["kind"] in {"Deployment", "StatefulSet"}:
+        if each["kind"] in {"Deployment", "StatefulSet"} or each["kind"] == "Job":
             found.append(_pod(owner, each["spec"]["template"]))
         elif each["kind"] == "CronJob":
             found.append(_pod(owner, each["spec"]["jobTemplate"]["spec"]["template"]))
@@ -155,7 +159,7 @@ def pods(objects: Sequence[Object]) -> list[Pod]:
 
 
 def _pod(owner: str, template: Object) -> Pod:
-    return Pod(owner, template["metadata"]["labels"], template["spec"])
+    return Pod(owner, template["metadata"].get("labels", {}), template["spec"])
 
 
 def of_kind(objects: Sequence[Object], *kinds: str) -> list[Object]:

@@ -5,24 +5,18 @@ WATTLINE_TEST_KUBECONFIG names the cluster. Nothing must run there: pods may sta
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
-import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from tests.k8s.kubectl import Kubectl
 from tests.k8s.rendered import COMBINATIONS, Combination, copy_tree
-from tests.requirements import require
 
-SETTING = "WATTLINE_TEST_KUBECONFIG"
 DEADLINE_S = 60.0
 KINDS = (
     *("statefulsets", "deployments", "cronjobs", "services", "configmaps", "secrets", "serviceaccounts"),
@@ -40,43 +34,6 @@ CRDS = Path(__file__).with_name("crds.yaml")
 # kubectl says so though nothing changes: of a StatefulSet with claims, of a budget (its selector is always replaced),
 # and of a Secret with a long value, whose lines kustomize breaks.
 _SAYS_CONFIGURED = re.compile(r"(statefulset\.apps|poddisruptionbudget\.policy|secret)/\S+ configured")
-
-
-class Kubectl:
-    """kubectl on the cluster of the tests, and nowhere else."""
-
-    def __init__(self, kubeconfig: str) -> None:
-        self._kubeconfig = kubeconfig
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run it."""
-        command = ["kubectl", f"--kubeconfig={self._kubeconfig}", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-
-    def __call__(self, *arguments: str) -> str:
-        """Run it; neither an error nor a warning is allowed."""
-        done = self.run(*arguments)
-        assert (done.returncode, done.stderr) == (0, ""), f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}"
-        return done.stdout
-
-    def json(self, *arguments: str) -> Any:
-        """Return what it says, parsed."""
-        return json.loads(self(*arguments, "-o", "json"))
-
-
-@pytest.fixture(scope="module")
-def kubectl() -> Kubectl:
-    """Return kubectl on the cluster that the setting names."""
-    kubeconfig = os.environ.get(SETTING, "")
-    if not kubeconfig:
-        require("kubernetes", f"{SETTING} is not set", f"set {SETTING} to the kubeconfig of a cluster for tests")
-    if not shutil.which("kubectl"):
-        require("kubernetes", "kubectl is not on the PATH", "install kubectl")
-    found = Kubectl(kubeconfig)
-    done = found.run("version", "--request-timeout=10s")
-    if done.returncode:
-        require("kubernetes", f"{SETTING}={kubeconfig} does not answer: {done.stderr}", "start that cluster")
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -197,6 +197,7 @@ def test_streaming_streams_what_the_trainer_sent(pod: Pod) -> None:
     ("image", "holds", "lacks"),
     [
         ("trainer", "pkg:pypi/scikit-learn@", "pkg:pypi/pyspark@"),
+        ("tracker", "pkg:pypi/confluent-kafka@", "pkg:pypi/numpy@"),
         ("dashboard", "pkg:pypi/streamlit@", "pkg:pypi/pyspark@"),
         ("streaming", "pkg:maven/org.apache.spark/spark-sql-kafka-0-10_2.13@", "pkg:pypi/wattline-stack@"),
         ("kafka", "pkg:maven/org.apache.kafka/kafka_2.13@", "pkg:maven/de.bwaldvogel/"),

@@ -1,0 +1,61 @@
+"""The node ends without a warning in the middle of the stream's work, and everything comes back by itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.k8s.live.conftest import Ready
+from tests.k8s.live.fleet import Fleet, audit_inside, running_fleet, wait_equal
+from tests.k8s.live.installation import wait_until
+from tests.requirements import require
+from wattline_common import store
+
+pytestmark = pytest.mark.timeout(1200)
+
+RESTART = "WATTLINE_TEST_NODE_RESTART"
+BACK_S = 300.0
+
+
+def test_a_node_restart(ready: Ready, report: Callable[[str], None]) -> None:
+    """What Kafka had acknowledged before the node's end is booked after it, though nobody did anything."""
+    command = os.environ.get(RESTART, "")
+    if not command:
+        require(
+            "kubernetes-restart",
+            f"{RESTART} is not set",
+            "set it to a command that ends the cluster's node as a power cut does, and starts it again",
+        )
+    installation = ready.installation
+    ledger = Fleet(installation, "--runs", "20", "--days", "1", "--seed", "9").ledger(240)
+    emitted = ledger["totals"]["events"]
+    runs = {"run_id": {"$in": list(ledger["runs"])}}
+    stored = installation.ask_store(lambda database: database[store.TRAINING_METRICS].count_documents(runs))
+    before = {each.workload: each for each in installation.servers()}
+    began_s = time.monotonic()
+    subprocess.run(command, shell=True, check=True, timeout=600)  # noqa: S602 - what a person would type
+    restarted_s = time.monotonic() - began_s
+    wait_until(lambda: installation.kubectl.run("get", "--raw", "/readyz").returncode == 0, lambda: "the API", 120)
+
+    def is_back() -> bool:
+        now = {each.workload: each for each in installation.servers()}
+        started = [
+            name for name, each in now.items() if each.restarts > before[name].restarts or each.uid != before[name].uid
+        ]
+        return len(started) == len(before) and installation.is_settled()
+
+    wait_until(is_back, installation.told, BACK_S)
+    back_s = time.monotonic() - began_s - restarted_s
+    equal_s = wait_equal(installation, ledger, 300)
+    report(
+        f"node restart with {stored} of {emitted} events stored: up again {restarted_s:.0f} s later, all pods ready "
+        f"{back_s:.0f} s after that, all events equal {equal_s:.0f} s after that"
+    )
+    assert audit_inside(installation)["clean"]
+    with running_fleet(installation, "--runs", "0", "--live", "1") as fleet:
+        fleet.stop()
+        wait_equal(installation, fleet.ledger(120), 120)
