@@ -1,4 +1,4 @@
-"""The line over a Kafka that wants a login and TLS: what passes, and what is told when it does not."""
+"""The line over a Kafka that wants a login and TLS, and gives each user its own rights: what passes, and what not."""
 
 from __future__ import annotations
 
@@ -14,12 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+from confluent_kafka import KafkaError, TopicCollection
+from confluent_kafka.admin import (
+    AdminClient,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialAlteration,
+    UserScramCredentialUpsertion,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.line import Line, running_line, wait_for
+from tests.canaries import CANARY, files_with, processes_with, stored_with
+from tests.line import Line, running_line, topic_messages, wait_for
+from wattline_common import kafka
+from wattline_common.kafka_rights import RIGHTS, grant
+from wattline_common.kafka_security import KafkaSecurity
 from wattline_stack import StackSettings
 from wattline_stack.servers import kafka as kafka_server
 from wattline_stack.services import Services
@@ -28,9 +39,11 @@ from wattline_streaming.audit import audit
 pytestmark = pytest.mark.timeout(1200)
 
 HOST = "127.0.0.1"
-USER, PASSWORD = "wattline", 'a "quoted" \\ canary'
+USER, TRAINER, PASSWORD = "wattline", "trainer", 'a "quoted" \\ canary'
+REGISTRY_LOGIN = "ada:canary-registry"
 WRONG_LOGIN = {"KAFKA_SASL_PASSWORD": "another canary"}
 LOGIN_MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule"
+OPERATIONS = {"READ", "WRITE", "CREATE", "DELETE", "ALTER", "DESCRIBE", "DESCRIBE_CONFIGS", "ALTER_CONFIGS"}
 TRAINING = "import wattline\nwith wattline.track() as run:\n    run.step(loss=1.0)\nprint('trained')"
 LISTENER = """\
 listeners=PLAINTEXT://{{host}}:{{broker}},CONTROLLER://{{host}}:{{controller}},SASL_SSL://{{host}}:{port}
@@ -40,6 +53,10 @@ sasl.enabled.mechanisms=SCRAM-SHA-512
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={module} required;
 ssl.keystore.type=PEM
 ssl.keystore.location={keystore}
+"""
+AUTHORIZER = """\
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
 """
 
 
@@ -102,18 +119,24 @@ def secured(stack_settings: StackSettings, tmp_path_factory: pytest.TempPathFact
     }
     with pytest.MonkeyPatch.context() as patch:
         listener = LISTENER.format(port=port, keystore=authority.broker, module=LOGIN_MODULE)
-        patch.setattr(kafka_server, "PROPERTIES", kafka_server.PROPERTIES + listener)
+        patch.setattr(kafka_server, "PROPERTIES", kafka_server.PROPERTIES + listener + AUTHORIZER)
         with running_line(folder / "line", **security) as line:
-            _make_user(line.endpoints.kafka_bootstrap_servers)
-            environment = {**line.endpoints.environment(), **security}
+            _make_users(line.endpoints.kafka_bootstrap_servers)
+            registry = line.endpoints.schema_registry_url.replace("://", f"://{REGISTRY_LOGIN}@")
+            line.services._environment["SCHEMA_REGISTRY_URL"] = registry  # its port is known only now
+            environment = {**line.endpoints.environment(), **security, "SCHEMA_REGISTRY_URL": registry}
             yield Secured(line, Services(line.data_dir, environment), environment)
 
 
-def _make_user(bootstrap_servers: str) -> None:
+def _make_users(bootstrap_servers: str) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     login = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
-    done = admin.alter_user_scram_credentials([UserScramCredentialUpsertion(USER, login, PASSWORD.encode())])
-    done[USER].result(20)
+    users: list[UserScramCredentialAlteration] = [
+        UserScramCredentialUpsertion(user, login, PASSWORD.encode()) for user in (USER, TRAINER)
+    ]
+    for done in admin.alter_user_scram_credentials(users).values():
+        done.result(20)
+    list(grant(bootstrap_servers, {"streaming": USER, "trainer": TRAINER}))
 
 
 def test_events_pass_and_everything_is_counted(secured: Secured) -> None:
@@ -121,7 +144,7 @@ def test_events_pass_and_everything_is_counted(secured: Secured) -> None:
     topics = secured.services.run(["wattline_common.kafka"])
     assert (topics.returncode, topics.stdout) == (0, "all topics are there\n"), topics.stderr
     ledger = secured.line.data_dir / "fleet.json"
-    sent = secured.services.run(
+    sent = secured.with_changes(KAFKA_SASL_USERNAME=TRAINER).run(
         ["wattline_trainer", "simulate", "--runs", "2", "--days", "0.05", "--ledger", str(ledger)]
     )
     assert sent.returncode == 0, sent.stderr
@@ -131,9 +154,65 @@ def test_events_pass_and_everything_is_counted(secured: Secured) -> None:
         lambda: secured.line.stored() >= events, lambda: f"{events} events: {secured.line.stored()}\n{stream.tail()}"
     )
     wait_for(lambda: audit(secured.line.database).clean, lambda: audit(secured.line.database).as_text())
+    assert processes_with([PASSWORD, REGISTRY_LOGIN]) == []
     secured.line.services.end(stream, 60)
     assert stream.exit_code == 0
     assert secured.line.stored() == events
+
+
+def _denied(secured: Secured, user: str) -> dict[str, set[str]]:
+    """Return what a user may not do, by topic: asked of the broker itself, for each of its own rights."""
+    security = KafkaSecurity(
+        protocol="SASL_SSL",
+        sasl_username=user,
+        sasl_password=PASSWORD,
+        ssl_ca_location=secured.environment["KAFKA_SSL_CA_LOCATION"],
+    )
+    servers = secured.environment["KAFKA_BOOTSTRAP_SERVERS"]
+    at: dict[str, str | int | float | bool] = {"bootstrap.servers": servers, **security.librdkafka()}
+    admin = AdminClient(at)
+    denied: dict[str, set[str]] = {}
+    for topic in RIGHTS["streaming"]:
+        asked = admin.describe_topics(TopicCollection([topic]), include_authorized_operations=True)[topic]
+        error = asked.exception(20)
+        assert error is None or error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED, error
+        may = set() if error else {operation.name for operation in asked.result().authorized_operations or ()}
+        denied[topic] = OPERATIONS - may
+    return denied
+
+
+@pytest.mark.parametrize(("user", "component"), [(USER, "streaming"), (TRAINER, "trainer")])
+def test_each_user_has_its_rights_and_no_other(secured: Secured, user: str, component: str) -> None:
+    """So whoever has a training's login can neither read nor delete, nor touch what the stream tells."""
+    for topic, denied in _denied(secured, user).items():
+        assert OPERATIONS - denied == set(RIGHTS[component].get(topic, ())), topic
+
+
+def test_an_erasure_needs_no_other_right(secured: Secured) -> None:
+    """It reads, rewrites and cuts both topics that the stream writes, with the stream's login."""
+    topics = (kafka.TRAINING_AGGREGATES, kafka.TRAINING_EVENTS_REJECTED)
+    producer = kafka.producer(secured.line.endpoints.kafka_bootstrap_servers)
+    for topic in topics:
+        producer.produce(topic, key=b"erased|window", value=b"of the erased")
+    assert producer.flush(30) == 0
+    services = secured.with_changes(WATTLINE_CHECKPOINT_DIR=str(secured.line.data_dir / "of-the-command"))
+    done = services.run(["wattline_streaming", "erase", "--run", "erased", "--yes"])
+    assert done.returncode == 0, done.stderr
+    for topic in topics:
+        values = [message.value() for message in topic_messages(secured.line.endpoints, topic)]
+        assert b"of the erased" not in values
+
+
+def test_rights_are_granted_by_an_administrator_only(secured: Secured) -> None:
+    """The command says who may what; with a training's login it ends with the setting in its message."""
+    command = ["wattline_common.kafka_rights", f"streaming={USER}", f"trainer={TRAINER}"]
+    told = secured.with_changes(KAFKA_SASL_USERNAME=TRAINER).run(command)
+    assert (told.returncode, "KAFKA_SASL_USERNAME" in told.stderr) == (1, True), told.stderr
+    assert "canary" not in told.stderr
+    plain = {**secured.line.endpoints.environment(), "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}
+    done = Services(secured.line.data_dir, plain).run(command)
+    assert (done.returncode, done.stdout.count("\n")) == (0, 4), done.stderr
+    assert "trainer may DESCRIBE, WRITE training.events\n" in done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -192,8 +271,9 @@ def test_a_training_whose_settings_cannot_work_trains_on(secured: Secured, anoth
     assert words in done.stderr
 
 
-def test_no_log_holds_the_password(secured: Secured) -> None:
-    """Nothing that servers or services wrote has it."""
-    logs = [path for path in secured.line.data_dir.rglob("*.log") if path.is_file()]
-    assert any("streaming" in path.name for path in logs)
-    assert [path for path in logs if b"canary" in path.read_bytes()] == []
+def test_nothing_that_was_written_holds_a_password(secured: Secured) -> None:
+    """Kafka's and the registry's are in no log, no checkpoint, no journal or topic, and in no document of the store."""
+    assert any("streaming" in path.name for path in secured.line.data_dir.rglob("*.log"))
+    assert files_with(CANARY, secured.line.data_dir) == []
+    assert stored_with(CANARY, secured.line.database) == []
+    assert secured.line.stored() > 0

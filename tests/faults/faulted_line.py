@@ -24,14 +24,17 @@ from wattline_stack.services import Service
 from wattline_streaming.audit import audit
 from wattline_streaming.backlog import committed_offsets, unread
 
-__all__ = ["HEALED_WITHIN_S", "KILLS", "SEED", "FaultedLine", "Struck", "faulted_line", "now"]
+__all__ = ["HEALED_WITHIN_S", "HEALINGS", "KILLS", "SEED", "FaultedLine", "Struck", "faulted_line", "now"]
 
 KILLS = int(os.environ.get("WATTLINE_TEST_KILLS", "2"))
 SEED = int(os.environ.get("WATTLINE_TEST_SEED", "1"))
 HEALED_WITHIN_S = 60.0
+HEALINGS: list[tuple[float, float]] = []
+"""Of each healing in this process: how long the lag lasted, in seconds, and the load average at its end."""
 _ROOT = Path(__file__).resolve().parents[2]
 _STARTED = "streaming training.events into"
 _SETTLE_DELAY_S = 2.0
+_STORE_HEAP_MB = 768 + 64 * KILLS  # what every fault writes stays until the end
 
 Struck = dict[str, Any]
 """What the process that struck has written: ids of the command it was at, moment, pid."""
@@ -61,7 +64,19 @@ class FaultedLine:
         self._log_bytes = 0
         # Histories follow each other in event time, or the watermark would keep them from the fast path.
         self._history_at = now().replace(microsecond=0) - datetime.timedelta(days=8)
+        self._behind_at = self._history_at
         self.stream = self.start_stream()
+
+    def state(self) -> Struck:
+        """Return what another object on the same folder needs to go on."""
+        times = {"history_at": self._history_at.isoformat(), "behind_at": self._behind_at.isoformat()}
+        return {"faults": self._faults, "fleets": self._fleets, "rejected": self.rejected, **times}
+
+    def take_up(self, state: Struck) -> None:
+        """Go on where that object was."""
+        self._faults, self._fleets, self.rejected = state["faults"], state["fleets"], state["rejected"]
+        self._history_at = datetime.datetime.fromisoformat(state["history_at"])
+        self._behind_at = datetime.datetime.fromisoformat(state["behind_at"])
 
     @property
     def checkpoint(self) -> Path:
@@ -139,10 +154,14 @@ class FaultedLine:
         arguments = ["--seed", str(SEED), "--ledger", str(ledger), *options]
         return self.line.services.start(name, ["wattline_trainer", "simulate", *arguments]), ledger
 
-    def history(self, runs: int, *options: str) -> tuple[Service, Path]:
-        """Start a history of some 200 events a run, after all histories before it."""
+    def history(self, runs: int, *options: str, behind: bool = False) -> tuple[Service, Path]:
+        """Start a history of some 200 events a run, after all histories before it; or behind the watermark of all."""
         days = 0.1
-        start, self._history_at = self._history_at, self._history_at + datetime.timedelta(days=days)
+        if behind:
+            self._behind_at -= datetime.timedelta(days=days)
+            start = self._behind_at
+        else:
+            start, self._history_at = self._history_at, self._history_at + datetime.timedelta(days=days)
         when = ["--start", start.isoformat(), "--days", str(days)]
         return self.simulate("--runs", str(runs), *when, *options)
 
@@ -171,6 +190,10 @@ class FaultedLine:
         names = [path.name for path in self.checkpoint.glob(f"{kind}/*")]
         return [int(name) for name in names if name.isdecimal()]
 
+    def forget_revisions(self) -> None:
+        """Hold revisions to what they were no more: the store that had them is lost."""
+        self._revisions.clear()
+
     def unsettled(self) -> int:
         """Return how many marks there are of windows whose time to be settled has come."""
         due = now() - datetime.timedelta(seconds=store.WINDOW_LENGTH_S + _SETTLE_DELAY_S)
@@ -198,6 +221,7 @@ class FaultedLine:
             lambda: f"{told}: no lag: {self.lag()} messages, {self.unsettled()} windows; {self.stream.tail()}",
             healed_s + HEALED_WITHIN_S * overload() - time.monotonic(),
         )
+        HEALINGS.append((time.monotonic() - healed_s, os.getloadavg()[0]))
         database = self.line.database
         windows = database[store.DIRTY_WINDOWS]
         wait_for(lambda: windows.count_documents({}) == 0, lambda: f"{told}: no window open: {list(windows.find())}")
@@ -239,10 +263,12 @@ class FaultedLine:
 
 
 @contextmanager
-def faulted_line(folder: Path, *, batch: int) -> Iterator[FaultedLine]:
+def faulted_line(
+    folder: Path, store_heap_mb: int = _STORE_HEAP_MB, /, *, batch: int, **settings: str
+) -> Iterator[FaultedLine]:
     """Run a line with batches of so many messages and a stream that can be struck."""
     faults = folder / "faults"
-    faults.mkdir()
+    faults.mkdir(exist_ok=True)
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     ours = {
         "PYTHONPATH": os.pathsep.join(paths),
@@ -250,5 +276,5 @@ def faulted_line(folder: Path, *, batch: int) -> Iterator[FaultedLine]:
         "WATTLINE_MAX_OFFSETS_PER_TRIGGER": str(batch),
         "WATTLINE_SETTLE_DELAY_S": str(_SETTLE_DELAY_S),
     }
-    with running_line(folder, **ours) as line:
+    with running_line(folder, store_heap_mb, **ours, **settings) as line:
         yield FaultedLine(line, faults)

@@ -1,0 +1,89 @@
+"""`python -m tests.faults`: the fault campaign; `--help` teaches."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.faults.campaign import Kind, Outcome, campaign, schedule
+from tests.faults.kinds_producers import PRODUCER_KINDS
+from tests.faults.kinds_servers import SERVER_KINDS
+from tests.faults.kinds_stream import STREAM_KINDS
+
+__all__ = ["KINDS", "main", "table"]
+
+KINDS = [*SERVER_KINDS, *STREAM_KINDS, *PRODUCER_KINDS]
+_DESCRIPTION = """\
+One line of real servers and processes, struck by every kind of fault in an order drawn by a seed. After each fault it
+must be healed within a minute, and what was emitted must be in the store once, to the millijoule."""
+_EPILOG = """\
+examples
+  make campaign                                          each kind twice, about an hour
+  make campaign ARGS='--seed 7 --times 3'                another order, other moments
+  make campaign ARGS='--only store --times 1'            the kinds with "store" in their names
+  make campaign ARGS='--folder /var/tmp/one'             one that can be stopped and taken up again, in that folder
+
+A fault that hit nothing fails the campaign, as does any difference; seed and number replay it. Store and checkpoint get
+disks of their own where root can mount some; without, the kinds that fill a disk are left out, and named."""
+
+
+def main() -> int:
+    """Run a campaign, or the rest of it; return the exit code."""
+    parser = argparse.ArgumentParser(
+        "python -m tests.faults",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of order and moments (default 1)")
+    parser.add_argument("--times", type=int, default=2, help="how often each kind strikes (default 2)")
+    parser.add_argument("--only", action="append", default=[], metavar="WORDS", help="kinds with these words")
+    parser.add_argument("--folder", type=Path, help="of the line's data (default: a new one below artifacts/)")
+    parser.add_argument("--list", action="store_true", help="list the kinds")
+    options = parser.parse_args()
+    kinds = [kind for kind in KINDS if not options.only or any(words in kind.name for words in options.only)]
+    if options.list or not kinds:
+        sys.stdout.write("\n".join(kind.name for kind in kinds) + "\n")
+        return 0 if kinds else 2
+    folder = options.folder or Path("artifacts", f"campaign-{time.strftime('%Y%m%d-%H%M%S')}")
+    outcomes = _run(folder.absolute(), kinds, options.times, options.seed)
+    sys.stdout.write("\n".join(table(outcomes)) + "\n")
+    return 0
+
+
+def _run(folder: Path, kinds: list[Kind], times: int, seed: int) -> list[Outcome]:
+    with campaign(folder, seed) as line:
+        if not line.disks:
+            left_out = [kind.name for kind in kinds if kind.needs_disks]
+            _say(f"no disks can be mounted here (that takes root), so these are left out: {', '.join(left_out)}")
+            kinds = [kind for kind in kinds if not kind.needs_disks]
+        order = schedule(kinds, times, seed)
+        done = len(line.done())
+        for number, kind in enumerate(order[done:], start=done):
+            _say(f"{number + 1} of {len(order)}, seed {seed}: {kind.name}")
+            outcome = line.run(kind, number)
+            _say(f"    hit: {outcome.hit}; right again {outcome.healed_s:.0f} s later; {outcome.events} events")
+        return line.done()
+
+
+def table(outcomes: Iterable[Outcome]) -> list[str]:
+    """Return a table of the kinds in Markdown: how often each struck, the longest healing, what it hit last."""
+    by_kind: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_kind.setdefault(outcome.kind, []).append(outcome)
+    rows = [
+        f"| {kind} | {len(of)} | {max(each.healed_s for each in of):.0f} | {of[-1].hit} |"
+        for kind, of in sorted(by_kind.items())
+    ]
+    return ["| fault | times | right again after, s | hit, the last time |", "|---|---|---|---|", *rows]
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
