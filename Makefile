@@ -12,8 +12,8 @@ WORKERS ?= 2
 KILLS ?= 10
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test faults lint pants-check format schema release-schemas generate lock images images-test bench k8s-secrets \
-	k8s-deploy k8s-check k8s-apply-check clean
+.PHONY: help setup demo test faults campaign lint pants-check format schema release-schemas generate lock audit images images-test bench \
+	k8s-secrets k8s-deploy k8s-check k8s-apply-check k8s-test clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,10 +38,14 @@ test: .venv/.ready ## all tests, two files at a time (ARGS='tests/unit' for a pa
 faults: .venv/.ready ## the crash tests, each fault KILLS times (10; in `make test` 2); WATTLINE_TEST_SEED=7 draws other moments
 	@WATTLINE_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder tests/faults $(ARGS)
 
+campaign: .venv/.ready ## the fault campaign: every kind of fault on one line, in a drawn order (ARGS='--help' teaches)
+	@$(BIN)/python -m tests.faults $(ARGS)
+
 lint: .venv/.ready ## ruff, mypy, and that generated code is fresh
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/mypy $(SOURCES)
+	@$(BIN)/mypy --python-version 3.10 libs/common libs/tracker
 	@$(BIN)/python -m tools.gen_events --check
 
 pants-check: .venv/.ready ## the second gate: boundaries, affected tests, one pex per service (docs/monorepo.md)
@@ -62,14 +66,25 @@ generate: .venv/.ready ## write the generated Python of the schemas
 	@$(BIN)/python -m tools.gen_events
 
 lock: .venv/.ready ## resolve the dependencies anew into the hashed locks
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --all-extras \
-		--no-emit-package wattline-common --no-emit-package wattline --group test $(MANIFESTS) -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--extra kafka --extra registry --extra store --no-emit-package wattline-common --no-emit-package wattline \
+		--group test $(MANIFESTS) -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--group lint --group runner -c requirements.lock -o tools.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--group images -c requirements.lock -c tools.lock -o images.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--group audit -o tools/audit.lock
 	@sed -n 's/^pants_version = "\(.*\)"/pantsbuild.pants==\1/p' pants.toml | $(BIN)/uv pip compile --quiet --universal \
 		--python-version 3.9 --generate-hashes --no-header --no-annotate - -o tools/pants.lock
+	@$(BIN)/uv pip compile --quiet --python-version 3.10 --generate-hashes --no-header --no-annotate --no-emit-package wattline-common \
+		libs/tracker/pyproject.toml tests/integration/venvs/huggingface.in -o tests/integration/venvs/huggingface.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-package wattline-common libs/tracker/pyproject.toml tests/integration/venvs/mlflow.in \
+		-o tests/integration/venvs/mlflow.lock
+
+audit: .venv/.ready ## ask which locked dependency has a known vulnerability; 3: the database could not be asked
+	@$(BIN)/python -m tools.audit $(ARGS)
 
 images: .venv/.ready ## build the container images with docker or buildah (ONLY=streaming BASE_IMAGE=... PUSH=registry/folder)
 	@$(BIN)/python -m tools.images $(ONLY:%=--only %) $(BASE_IMAGE:%=--base-image %) $(PUSH:%=--push %) \
@@ -94,6 +109,9 @@ k8s-check: .venv/.ready ## render every overlay with every component, and check 
 
 k8s-apply-check: .venv/.ready ## apply all of it to the API server that WATTLINE_TEST_KUBECONFIG names, in namespaces of its own
 	@$(BIN)/python -m pytest tests/k8s/test_apply.py $(ARGS)
+
+k8s-test: .venv/.ready ## run the local overlay on the cluster that WATTLINE_TEST_KUBECONFIG names, through failures (k8s/README.md)
+	@$(BIN)/python -m pytest tests/k8s/live $(ARGS)
 
 clean: ## remove .venv and what tools cached here (the data folder stays)
 	@rm -rf .venv .pants.d .pids dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

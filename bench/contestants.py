@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import venv
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import psutil
 
 from bench.line import Line
 from bench.recording import Sums
+from tools.venvs import locked_python
 from wattline_common import kafka, store
 from wattline_common.errors import ResourceError
 from wattline_stack.progress import ProgressView
@@ -36,13 +35,14 @@ class Output:
     events: str = ""
     run_id: str = "run_id"
 
-    def sums(self, line: Line, database: str) -> Sums:
-        """Return what it holds, by run."""
+    def sums(self, line: Line, database: str, run_id: str | None = None) -> Sums:
+        """Return what it holds, by run; of one run alone if it is named."""
+        wanted = {} if run_id is None else {self.run_id: run_id}
         found: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
         # Raw energies are whole millijoules each; a sum of kWh is one within rounding.
         energies: dict[str, float] = defaultdict(float)
         projection = {name: 1 for name in (self.run_id, self.energy, self.events) if name}
-        for document in line.client[database][self.collection].find({}, projection, batch_size=10_000):
+        for document in line.client[database][self.collection].find(wanted, projection, batch_size=10_000):
             run_id = document[self.run_id]
             events, millijoules = found[run_id]
             energy = _at(document, self.energy) * _MJ_PER_KWH
@@ -97,7 +97,11 @@ def problems(contestant: Contestant, line: Line, expected: Sums) -> list[str]:
 
 def contestants(cache_dir: Path, names: Sequence[str], progress: ProgressView) -> list[Contestant]:
     """Return the named contestants, after making what they need."""
-    makers = {WATTLINE: _wattline, QUIX: lambda: _quix(_quix_python(cache_dir, progress)), PLAIN_LOOP: _plain_loop}
+    makers = {
+        WATTLINE: _wattline,
+        QUIX: lambda: _quix(locked_python(_HERE / "peers" / "quix.lock", cache_dir, progress)),
+        PLAIN_LOOP: _plain_loop,
+    }
     return [makers[name]() for name in names]
 
 
@@ -156,25 +160,3 @@ def _at(document: store.Document, path: str) -> Any:  # noqa: ANN401  # a number
     for name in path.split("."):
         value = value.get(name, 0)
     return value or 0
-
-
-def _quix_python(cache_dir: Path, progress: ProgressView) -> Path:
-    """Return the Python of Quix's own venv, made from its lock when it is not there yet."""
-    lock = _HERE / "peers" / "quix.lock"
-    digest = _digest(lock)
-    folder = cache_dir / f"bench-quix-{digest}"
-    python = folder / "bin" / "python"
-    if not (folder / "done").exists():
-        with progress.task("installing Quix Streams for the bench, once"):
-            venv.create(folder, with_pip=False, clear=True)
-            # By --python: uv as a module of this Python would take this one's venv, whatever VIRTUAL_ENV says.
-            options = ["--python", str(python), "--quiet", "--compile-bytecode", "--require-hashes", "-r", str(lock)]
-            subprocess.run([sys.executable, "-m", "uv", "pip", "install", *options], check=True)
-            (folder / "done").touch()
-    return python
-
-
-def _digest(path: Path) -> str:
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]

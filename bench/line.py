@@ -22,7 +22,7 @@ from wattline_stack.processes import ProcessTable, spawn
 _TAIL_LINES = 15
 __all__ = ["STORE_HEAP_MB", "Line", "running_line"]
 
-STORE_HEAP_MB = 3_000  # so that nobody pays for a store that is full
+STORE_HEAP_MB = 4_000  # so that nobody pays for a store that is full
 
 
 @dataclass(frozen=True)

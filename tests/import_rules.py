@@ -47,6 +47,9 @@ PROJECTS = {
     for package, folder, may_import in boundaries.PROJECTS
 }
 PLACES = {module: frozenset(packages) for module, _, packages in boundaries.PLACES}
+# What has which module, of the extras that no lock of the project holds.
+EXTRAS = {"mlflow": ["mlflow-skinny"], "torch": ["torch"], "transformers": ["transformers"]}
+_BRIDGES = "libs/tracker/wattline/integrations/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,13 @@ def _manifest(root: Path, package: str) -> dict[str, Any]:
     return cast(dict[str, Any], tomllib.loads(text)["project"])
 
 
+def _extra_of_bridge(root: Path, found: Import) -> set[str]:
+    """Return what the extra declares that a module of the tracker's integrations is named after."""
+    if not found.path.startswith(_BRIDGES):
+        return set()
+    return _closure(root, _manifest(root, found.package)["optional-dependencies"].get(Path(found.path).stem, []))
+
+
 def _normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
@@ -180,8 +190,10 @@ def undeclared_imports(root: Path, distributions: dict[str, list[str]]) -> list[
         if top == each.package or top in sys.stdlib_module_names:
             continue
         names = (
-            {PROJECTS[top].distribution} if top in PROJECTS else {_normalised(n) for n in distributions.get(top, [])}
+            {PROJECTS[top].distribution}
+            if top in PROJECTS
+            else {_normalised(name) for name in distributions.get(top) or EXTRAS.get(top, [])}
         )
-        if not names & known[each.package]:
+        if not names & (known[each.package] | _extra_of_bridge(root, each)):
             found.append(f"{each}, which {PROJECTS[each.package].folder}/pyproject.toml does not declare")
     return found

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +53,13 @@ class Line:
 
 
 @contextmanager
-def running_line(data_dir: Path, **settings: str) -> Iterator[Line]:
-    """Start the servers, make topics and schemas; in the end stop all that was started, whatever happens."""
-    stack = Stack(StackSettings.from_environment({**os.environ, "WATTLINE_DATA_DIR": str(data_dir)}))
+def running_line(data_dir: Path, store_heap_mb: int | None = None, /, **settings: str) -> Iterator[Line]:
+    """Start the servers, make topics and schemas; in the end stop all that was started, whatever happens.
+
+    ``settings`` are those of the services; the servers have their defaults, but for the store's heap if it is given.
+    """
+    stack_settings = StackSettings.from_environment({**os.environ, "WATTLINE_DATA_DIR": str(data_dir)})
+    stack = Stack(replace(stack_settings, store_heap_mb=store_heap_mb or stack_settings.store_heap_mb))
     endpoints = stack.start()
     environment = {
         "WATTLINE_CHECKPOINT_DIR": str(data_dir / "checkpoint"),
@@ -75,16 +79,16 @@ def running_line(data_dir: Path, **settings: str) -> Iterator[Line]:
 
 
 def topic_messages(endpoints: Endpoints, topic: str) -> list[Any]:
-    """Return every message of a topic."""
+    """Return every message of a topic that is not deleted."""
     consumer = Consumer(
         {"bootstrap.servers": endpoints.kafka_bootstrap_servers, "group.id": "line", "enable.auto.commit": False}
     )
     partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
-    ends = {number: consumer.get_watermark_offsets(TopicPartition(topic, number))[1] for number in partitions}
-    consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+    bounds = {number: consumer.get_watermark_offsets(TopicPartition(topic, number)) for number in partitions}
+    consumer.assign([TopicPartition(topic, number, first) for number, (first, _) in bounds.items()])
     found: list[Any] = []
     end_s = time.monotonic() + 60
-    while len(found) < sum(ends.values()):
+    while len(found) < sum(end - first for first, end in bounds.values()):
         assert time.monotonic() < end_s, f"{topic} did not give all of its messages"
         found += [message for message in consumer.consume(500, 0.5) if message.error() is None]
     consumer.close()

@@ -18,7 +18,7 @@ PROJECTS = (
 PLACES = (
     # the stack runs Ivy from its jars by path, and does not import it
     ("pyspark", "pyspark", ("wattline_streaming",)),
-    ("pyarrow", "pyarrow", ("wattline_streaming",)),
+    ("pyarrow", "pyarrow", ("wattline_streaming", "wattline_dashboard")),
     ("streamlit", "streamlit", ("wattline_dashboard",)),
     ("plotly", "plotly", ("wattline_dashboard",)),
     ("sklearn", "scikit-learn", ("wattline_trainer",)),
@@ -28,6 +28,7 @@ PLACES = (
     ("bson", "pymongo", ("wattline_common", "wattline_stack", "wattline_streaming", "wattline_dashboard")),
     ("confluent_kafka", "confluent-kafka", ("wattline_common", "wattline", "wattline_stack", "wattline_streaming")),
     ("wattline_common.store", "", ("wattline_common", "wattline_stack", "wattline_streaming", "wattline_dashboard")),
+    ("wattline_common.store_errors", "", ("wattline_common", "wattline_streaming")),
     ("wattline_common.kafka", "", ("wattline_common", "wattline", "wattline_stack", "wattline_streaming")),
     ("wattline_common.registry", "", ("wattline_common", "wattline", "wattline_stack", "wattline_streaming")),
 )

@@ -28,15 +28,16 @@ EVENTS_HEAD = '''"""The events of the contract, one frozen dataclass per record 
 from __future__ import annotations
 
 import datetime
-import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
+
+from wattline_common.symbols import Symbol
 
 __all__ = [
 {exported}]
 
-EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 
 '''
@@ -134,7 +135,7 @@ class EventsModule:
         if "default" not in schema:
             raise UnsupportedSchemaError(f"enum {schema['name']} needs a default, so that old readers meet new symbols")
         symbols = "".join(f'    {symbol} = "{symbol}"\n' for symbol in schema["symbols"])
-        return f'class {schema["name"]}(enum.StrEnum):\n    """{schema["doc"]}"""\n\n{symbols}'
+        return f'class {schema["name"]}(Symbol):\n    """{schema["doc"]}"""\n\n{symbols}'
 
     def _record(self, schema: dict[str, Any]) -> str:
         rows = to_avro = from_avro = ""
@@ -152,7 +153,7 @@ class EventsModule:
             f'    """{schema["doc"]}"""\n\n{constant}{rows}\n'
             f"    def to_avro(self) -> dict[str, Any]:\n"
             f'        """Return the Avro datum."""\n        return {{\n{to_avro}        }}\n\n'
-            f"    @classmethod\n    def from_avro(cls, datum: Mapping[str, Any]) -> Self:\n"
+            f"    @classmethod\n    def from_avro(cls, datum: Mapping[str, Any]) -> {schema['name']}:\n"
             f'        """Build it from an Avro datum."""\n        return cls(\n{from_avro}        )\n'
         )
 

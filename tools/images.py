@@ -15,10 +15,11 @@ from pathlib import Path
 from tools.image.builders import BUILDERS, Builder, BuildError
 from tools.image.kustomization import with_digests
 
-__all__ = ["IMAGES", "Image", "build_command", "main"]
+__all__ = ["IMAGES", "REVISION_LABEL", "Image", "build_command", "main"]
 
 ROOT = Path(__file__).resolve().parent.parent
 SBOM = "/usr/share/wattline/sbom.cdx.json"
+REVISION_LABEL = "org.opencontainers.image.revision"
 KUSTOMIZATION = ROOT / "k8s/overlays/cluster/images/kustomization.yaml"
 ARTIFACTS = ROOT / "artifacts"
 
@@ -44,6 +45,7 @@ IMAGES = (
     Image("wattline/kafka", "libs/stack/Dockerfile", "kafka"),
     Image("wattline/registry", "libs/stack/Dockerfile", "registry"),
     Image("wattline/store", "libs/stack/Dockerfile", "store"),
+    Image("wattline/tracker", "libs/tracker/Dockerfile"),
 )
 _EPILOG = """\
 examples:
@@ -78,7 +80,7 @@ def build_command(builder: Builder, image: Image, options: argparse.Namespace) -
     arguments = {"VERSION": options.tag, "REVISION": options.revision}
     if options.base_image:
         arguments["BASE_IMAGE"] = options.base_image
-    if options.jar_repository and image.short not in {"trainer", "dashboard"}:
+    if options.jar_repository and image.short not in {"trainer", "dashboard", "tracker"}:
         arguments["JAR_REPOSITORY"] = options.jar_repository
     return [
         *builder.build,
@@ -101,6 +103,7 @@ def _build(builder: Builder, chosen: Sequence[Image], options: argparse.Namespac
         print(f"images: [{number}/{len(chosen)}] {reference}, with {builder.name}", flush=True)
         if subprocess.run(build_command(builder, image, options), cwd=ROOT, check=False).returncode:
             raise BuildError(f"{reference} was not built: the reason stands above. What was built before it stays.")
+        builder.set_label(reference, REVISION_LABEL, options.revision)
         (folder / f"{image.short}.cdx.json").write_text(builder.read_file(reference, SBOM), encoding="utf-8")
         sizes = {**sizes, reference: builder.size(reference)}
         print(f"images: {reference} took {time.monotonic() - began_s:.0f} s", flush=True)

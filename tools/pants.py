@@ -12,9 +12,10 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from tools import pythons
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "tools/pants.lock"
@@ -93,22 +94,12 @@ def _must(command: list[str]) -> str:
 
 
 def _python39() -> str:
-    for candidate in _candidates():
-        command = [candidate, "-c", "import ensurepip, sys; print(sys.version_info[:2])"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.stdout.strip() == "(3, 9)":
-            return candidate
+    if found := pythons.find("3.9"):
+        return found
     raise PantsMissingError(
         "no `pants` launcher on the PATH, and no Python 3.9 (on the PATH or by pyenv) to run Pants under. "
         "Remedy: install the launcher as www.pantsbuild.org describes, or `pyenv install 3.9`"
     )
-
-
-def _candidates() -> Iterator[str]:
-    if found := shutil.which("python3.9"):
-        yield found
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    yield from map(str, sorted(pyenv.glob("versions/3.9.*/bin/python3.9"), reverse=True))
 
 
 def main() -> int:

@@ -1,15 +1,20 @@
-"""Makes the figures of a drawn sample agree, as those of a real one do; nothing of our own validation is asked."""
+"""Makes a drawn event one that can be: a time not before 1970, figures that agree; our own validation is not asked."""
 
 from __future__ import annotations
 
+import datetime
 import math
 from typing import Any
 
 __all__ = ["consistent"]
 
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
 
 def consistent(datum: dict[str, Any]) -> dict[str, Any]:
-    """Return a datum within its fields' limits as one whose figures agree, too; what is no sample stays as it is."""
+    """Return a datum within its fields' limits as one that is in no other way wrong."""
+    if isinstance(moment := datum.get("timestamp"), datetime.datetime):
+        datum = datum | {"timestamp": _since_1970(moment)}
     if "measured_energy_kwh" not in datum or "energy_p50_kwh" in datum:
         return datum
     devices = datum.get("devices") or []
@@ -24,6 +29,10 @@ def consistent(datum: dict[str, Any]) -> dict[str, Any]:
         **({"devices": devices} if "devices" in datum else {}),
     }
     return datum | fixed | _emissions(datum, energy)
+
+
+def _since_1970(moment: datetime.datetime) -> datetime.datetime:
+    return moment if moment >= _EPOCH else _EPOCH + (_EPOCH - moment)
 
 
 def _adds_up(devices: list[dict[str, Any]]) -> bool:

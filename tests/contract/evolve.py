@@ -152,7 +152,9 @@ def _remove_field_with_default(draw: st.DrawFn, tree: dict[str, Any], fresh: _Fr
         (record, field)
         for record in open_records(tree)
         for field in record["fields"]
-        if "default" in field and not any(_holds(path, kept) for path in field_paths(tree, field))
+        if len(record["fields"]) > 1  # a list of records without a field is no schema that is read by
+        and "default" in field
+        and not any(_holds(path, kept) for path in field_paths(tree, field))
     ]
     if not candidates:
         return "none"

@@ -242,7 +242,7 @@ def test_what_prometheus_reads_equals_the_store(
 def test_a_healthy_stream_says_so(scraped: Metrics) -> None:
     """No problem, no failure; batches took time in each of Spark's parts; its times are of now."""
     problems = {dict(labels)["part"]: value for (name, labels), value in scraped.items() if name == "wattline_problem"}
-    assert problems == {"query": 0, "settling": 0, "retention": 0, "registry": 0, "backlog": 0}
+    assert problems == {"query": 0, "settling": 0, "retention": 0, "erasure": 0, "registry": 0, "backlog": 0}
     assert scraped["wattline_query_failures_total", NO_LABELS] == 0
     assert scraped["wattline_batches_total", NO_LABELS] > 3
     whole_s = scraped["wattline_batch_seconds_total", frozenset({("part", "triggerExecution")})]

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from wattline_common import store
 from wattline_common.store import Document
 from wattline_dashboard.formats import EMISSIONS, ENERGY
 from wattline_stack import Stack, StackSettings
+from wattline_stack.processes import ProcessTable
 from wattline_streaming.audit import audit
 
 if TYPE_CHECKING:
@@ -151,6 +153,28 @@ def test_demo_run(demo: Demo, page: Page) -> None:
     shows(page, "Energy", ENERGY.text(ledger["energy_kwh"]))
     shows(page, "Emissions, CO₂e", EMISSIONS.text(ledger["emissions_kg"]).removesuffix(" CO₂e"))
     until(lambda: page.locator(".wattline-plot .main-svg").count() >= 18, "six plots", within_s=60)
+
+
+def test_all_of_a_demo_listens_on_loopback_only(demo: Demo) -> None:
+    """Servers, stream with Spark and its workers, page, simulator: nobody else on the network reaches any of it."""
+    roots = [psutil.Process(demo.process.pid), *ProcessTable(demo.data_dir).running().values()]
+    all_of_it = {each.pid: each for root in roots for each in (root, *root.children(recursive=True))}
+    listening = {
+        connection.laddr
+        for process in all_of_it.values()
+        for connection in process.net_connections("inet")
+        if connection.status == "LISTEN"
+    }
+    assert len(listening) >= len(("broker", "controller", "registry", "its probes", "store", "page"))
+    assert {address.ip for address in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_the_data_of_a_demo_are_its_owners_alone(demo: Demo) -> None:
+    """Names of people and runs stand in journal, topics and logs: no other user of the machine gets into the folder."""
+    assert stat.S_IMODE(demo.data_dir.stat().st_mode) == 0o700
+    logs = list((demo.data_dir / "logs").glob("*.log"))
+    assert logs
+    assert {stat.S_IMODE(log.stat().st_mode) for log in logs} == {0o600}
 
 
 def test_interrupt_stops_all_and_the_next_demo_goes_on(demo: Demo) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
@@ -19,10 +20,11 @@ from wattline_common.schemas import VERSIONS
 from wattline_common.store import Document
 from wattline_streaming.acceptance import Acceptance
 from wattline_streaming.books import Books, KafkaPosition, RawEvent, Rejection
+from wattline_streaming.erasures import Erasures
 from wattline_streaming.ledger import Ledger
 from wattline_streaming.settle import Settler
 from wattline_streaming.sink import update_window
-from wattline_streaming.typed import ARROW_SCHEMA
+from wattline_streaming.typed import ARROW_SCHEMA, REJECTED_REASON, REJECTED_ROWS
 
 __all__ = ["DELAY", "QUIET", "Line", "ListTopic", "acceptance", "message", "raw"]
 
@@ -31,7 +33,7 @@ ENVELOPE = pa.schema(
     [
         ("key", pa.binary()),
         ("value", pa.binary()),
-        ("headers", pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))),
+        ("headers", pa.string()),
         ("partition", pa.int32()),
         ("offset", pa.int64()),
         ("timestamp", pa.timestamp("us", tz="UTC")),
@@ -69,6 +71,8 @@ class Line:
             quiet=QUIET,
             now=lambda: self.now,
         )
+        self.erasures = Erasures(database)
+        self.rejected: Counter[str] = Counter()  # by reason, as the ledger tells
         self._offsets = itertools.count()
         if spark is not None:
             self.settler = Settler(database, spark, self.write)
@@ -85,14 +89,25 @@ class Line:
     def consume(self, events: Iterable[Event], *, offset: int | None = None) -> int:
         """Let the ledger have the events as messages; return how many passed on."""
         offsets = self._offsets if offset is None else itertools.count(offset)
+        return self._consume((event.run_id.encode(), message(event), next(offsets)) for event in events)
+
+    def consume_bytes(self, values: Iterable[bytes], *, offset: int) -> int:
+        """Let the ledger have messages without a key, from the given offset on; return how many passed on."""
+        return self._consume((None, value, place) for place, value in enumerate(values, start=offset))
+
+    def _consume(self, messages: Iterable[tuple[bytes | None, bytes, int]]) -> int:
         rows = [
-            {"key": event.run_id.encode(), "value": message(event), "headers": []}
-            | {"partition": 0, "offset": next(offsets), "timestamp": self.now}
-            for event in events
+            {"key": key, "value": value, "headers": None} | {"partition": 0, "offset": offset, "timestamp": self.now}
+            for key, value, offset in messages
         ]
         batch = pa.RecordBatch.from_pylist(rows, schema=ENVELOPE)
-        passed = Ledger(acceptance(), self.books).run(iter([batch]))
-        return sum(len(out) - out.column("run_id").null_count for out in passed)
+        passed = 0
+        for row in (
+            row for out in Ledger(acceptance(), self.books, self.erasures).run(iter([batch])) for row in out.to_pylist()
+        ):
+            passed += row[REJECTED_REASON] is None
+            self.rejected[row[REJECTED_REASON] or ""] += row[REJECTED_ROWS] or 0
+        return passed
 
 
 def raw(event: Event, position: KafkaPosition) -> RawEvent:

@@ -16,13 +16,14 @@ from pymongo.database import Database
 from streamlit.testing.v1 import AppTest
 
 import wattline_dashboard
-from tests.dashboard_runs import book, recorded_run
+from tests.dashboard_runs import book, forget, recorded_run
 from wattline_common import store
 from wattline_common.events import RunStatus
 from wattline_common.store import Document
 from wattline_dashboard import data, fleet_data, fleet_queries
 from wattline_dashboard.filters import DIMENSIONS, Filters
 from wattline_dashboard.formats import EMISSIONS, ENERGY
+from wattline_dashboard.periods import PERIODS
 
 if TYPE_CHECKING:
     from wattline_stack import Endpoints
@@ -63,8 +64,7 @@ def database(stack: Endpoints, monkeypatch: pytest.MonkeyPatch, fleet_ids: list[
         )
         book(database, events, has_raw=False)
     yield database
-    database[store.TRAINING_RUN_SUMMARY].delete_many({"_id": {"$in": fleet_ids}})
-    database[store.AGGREGATED_METRICS].delete_many({"run_id": {"$in": fleet_ids}})
+    forget(database, fleet_ids)
     database.client.close()
     st.cache_data.clear()
     st.cache_resource.clear()
@@ -117,6 +117,33 @@ def test_the_period_before_is_the_one_before(database: Database[Document], fleet
     assert before is not None
     assert before.energy_kwh == pytest.approx(both - last, rel=1e-9)
     assert before.energy_kwh > 0
+
+
+def test_hours_tell_what_windows_do(database: Database[Document], fleet_ids: list[str]) -> None:
+    """A period read from rollups is the one added up from all windows, though an hour's rollup is not settled yet."""
+    hours = database[store.AGGREGATED_ROLLUPS]
+    whole = {"$gt": data.now() - datetime.timedelta(hours=20), "$lt": data.now() - datetime.timedelta(hours=2)}
+    of_fleet = {"dimension": "run_id", "length_s": store.HOUR_S, "key": {"$in": fleet_ids}, "window_start": whole}
+    hour = hours.find_one(of_fleet)
+    assert hour is not None
+    unsettled = hour["window_start"]
+    assert hours.delete_many({"dimension": "run_id", "window_start": unsettled}).deleted_count
+    mark = {"_id": f"{MARK}|mark", "run_id": hour["key"], "window_start_us": round(unsettled.timestamp()) * 1_000_000}
+    database[store.DIRTY_WINDOWS].insert_one({**mark, "due_at": data.now() + datetime.timedelta(hours=1)})
+    try:
+        now = data.now()
+        by_hours = fleet_data._rows(PERIODS["24h"], store.HOUR_S, now)
+        since = PERIODS["24h"].since(now)
+        assert since is not None
+        stretch = (since - datetime.timedelta(hours=24), now + datetime.timedelta(hours=1))
+        by_windows = fleet_queries.window_rows(database, [stretch], since, store.HOUR_S)
+    finally:
+        database[store.DIRTY_WINDOWS].delete_one({"_id": mark["_id"]})
+    told, wanted = (
+        {tuple(row["_id"].values()): row["energy_kwh"] for row in rows if row["_id"]["run_id"] in fleet_ids}
+        for rows in (by_hours, by_windows)
+    )
+    assert told == pytest.approx(wanted, rel=1e-9)
 
 
 def test_overview_page_has_the_stores_figures(database: Database[Document], fleet_ids: list[str]) -> None:
@@ -175,7 +202,7 @@ def test_a_day_of_a_fleet_is_added_up_in_time(database: Database[Document]) -> N
         took_s = []
         for _ in range(3):
             started_s = time.monotonic()
-            rows = fleet_queries.period_rows(others, since, datetime.timedelta(hours=24), 3_600)
+            rows = fleet_queries.window_rows(others, [(since, data.now())], since, 3_600)
             took_s.append(time.monotonic() - started_s)
         assert math.fsum(row["energy_kwh"] for row in rows) == pytest.approx(15_000.0)
         assert len(rows) < 1_000

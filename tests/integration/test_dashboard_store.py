@@ -34,6 +34,7 @@ APP = Path(wattline_dashboard.__file__).parent / "streamlit_app.py"
 def database(stack: Endpoints, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database[Document]]:
     """Return the store that the pages read too, their caches empty."""
     monkeypatch.setenv("MONGODB_URI", stack.mongodb_uri)
+    monkeypatch.setenv("WATTLINE_DASHBOARD_STALE_AFTER_S", "600")  # a busy machine takes its time
     st.cache_data.clear()
     st.cache_resource.clear()
     database = store.connect(stack.mongodb_uri)

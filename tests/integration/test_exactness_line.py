@@ -39,6 +39,7 @@ from wattline_streaming.acceptance import Acceptance
 from wattline_streaming.audit import audit
 from wattline_streaming.books import Books, Rejection
 from wattline_streaming.decode import decode
+from wattline_streaming.erasures import Erasures
 from wattline_streaming.ledger import Ledger
 from wattline_streaming.settle import Settler
 from wattline_streaming.sink import update_window
@@ -139,7 +140,7 @@ class Line:
             now=lambda: self.now,
         )
         acceptance = Acceptance(TEXTS.__getitem__, future_tolerance=datetime.timedelta(minutes=5), branches=BRANCHES)
-        self.ledger = Ledger(acceptance, books)
+        self.ledger = Ledger(acceptance, books, Erasures(database))
         self.settler = Settler(database, spark, self.write)
 
     def write(self, rows: list[Document], settlements: Mapping[str, int]) -> None:

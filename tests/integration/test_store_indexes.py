@@ -34,5 +34,5 @@ def test_a_wrong_address_is_named_without_its_password() -> None:
     """What is no address is a matter of the setting, and its text stays untold."""
     done = ensure("mongodb://user:pass/word@host/")
     assert done.returncode == 1
-    assert done.stderr.startswith("MONGODB_URI is no address of a MongoDB")
+    assert done.stderr.startswith("MONGODB_URI, which names host, is no address of a store")
     assert "word" not in done.stderr.replace("password", "")

@@ -13,7 +13,8 @@ from tests import import_rules
 
 ROOT = Path(__file__).resolve().parents[2]
 DISTRIBUTIONS = dict(packages_distributions())
-LOCKS = ["requirements.lock", "tools.lock", "tools/pants.lock"]
+VENVS = "tests/integration/venvs"
+LOCKS = ["requirements.lock", "tools.lock", "tools/pants.lock", f"{VENVS}/huggingface.lock", f"{VENVS}/mlflow.lock"]
 
 
 def test_every_project_is_known_and_has_sources() -> None:
@@ -154,6 +155,20 @@ def test_an_undeclared_import_is_found(tree: Path, package: str, source: str) ->
     _write(tree, package, source)
     (found,) = import_rules.undeclared_imports(tree, DISTRIBUTIONS)
     assert "does not declare" in found
+
+
+def test_a_bridge_may_import_what_its_own_extra_names(tree: Path) -> None:
+    """And nothing else may: who does not ask for the extra does not have it."""
+    _write(tree, "wattline", "import torch\nfrom transformers import TrainerCallback", "integrations/huggingface.py")
+    _write(tree, "wattline", "import mlflow.entities", "integrations/mlflow.py")
+    assert import_rules.undeclared_imports(tree, DISTRIBUTIONS) == []
+    _write(tree, "wattline", "import transformers", "integrations/mlflow.py")
+    _write(tree, "wattline", "import mlflow", "run.py")
+    found = import_rules.undeclared_imports(tree, DISTRIBUTIONS)
+    assert [each.partition(": ")[2].split(",")[0] for each in found] == [
+        "wattline imports transformers",
+        "wattline imports mlflow",
+    ]
 
 
 def test_a_dependency_of_an_in_house_dependency_is_declared(tree: Path) -> None:

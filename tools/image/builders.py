@@ -35,6 +35,10 @@ class Builder(ABC):
         """Return the text of a file in an image."""
 
     @abstractmethod
+    def set_label(self, reference: str, name: str, value: str) -> None:
+        """Make sure that an image has a label which its Dockerfile makes of an argument."""
+
+    @abstractmethod
     def archive(self, reference: str, path: Path) -> None:
         """Write an image as an archive that docker, containerd and podman load."""
 
@@ -58,6 +62,9 @@ class Docker(Builder):
     def read_file(self, reference: str, path: str) -> str:
         """Run `cat` in a container without network."""
         return self._run("run", "--rm", "--network", "none", "--entrypoint", "cat", reference, path)
+
+    def set_label(self, reference: str, name: str, value: str) -> None:
+        """Do nothing: BuildKit makes a LABEL anew when the argument in it changes."""
 
     def archive(self, reference: str, path: Path) -> None:
         """Save it."""
@@ -88,6 +95,14 @@ class Buildah(Builder):
             return self._run("run", container, "--", "cat", path)
         finally:
             self._run("rm", container)
+
+    def set_label(self, reference: str, name: str, value: str) -> None:
+        """Set it unless it is so: the cache hands out a LABEL though the argument in it has changed."""
+        form = f'{{{{index .Docker.Config.Labels "{name}"}}}}'
+        if self._run("inspect", "--type", "image", "--format", form, reference).strip() != value:
+            container = self._run("from", "--pull-never", reference).strip()
+            self._run("config", "--label", f"{name}={value}", container)
+            self._run("commit", "--quiet", "--rm", "--format", "docker", container, reference)
 
     def archive(self, reference: str, path: Path) -> None:
         """Write an archive; one that is there already cannot be added to."""

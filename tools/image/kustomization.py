@@ -11,8 +11,9 @@ __all__ = ["with_digests"]
 
 HEADER = "# Written by `make images PUSH=...`: what was pushed, by digest.\n"
 EMPTY = {"apiVersion": "kustomize.config.k8s.io/v1alpha1", "kind": "Component", "images": []}
-# The embedded store is for laptops and tests: no cluster runs it, and kustomize would carry an entry without a use.
-UNUSED = {"wattline/store"}
+# The embedded store is for laptops and tests, the tracker for the Jobs of others: the overlay runs neither, and
+# kustomize would carry an entry without a use.
+UNUSED = {"wattline/store", "wattline/tracker"}
 
 
 def with_digests(text: str, pushed: Mapping[str, tuple[str, str]]) -> str:

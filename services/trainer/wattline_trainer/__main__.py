@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import wattline
-from wattline.publisher import Wire
+from wattline.courier import Wire
 from wattline.wire import KafkaWire
 from wattline_common.errors import ConfigurationError, WattlineError
 from wattline_common.settings import without_login

@@ -91,7 +91,8 @@ def test_without_servers_it_trains_and_the_ledger_adds_up(tmp_path: Path) -> Non
     assert (code, out) == (0, ""), err
     ledger = json.loads(file.read_text(encoding="utf-8"))
     assert (ledger["run_id"], ledger["steps"], ledger["samples"]) == ("r1", 128, 128 * 256)
-    assert ledger["events_emitted"] == sum(ledger["events_by_type"].values()) == ledger["events_dropped"]
+    assert ledger["events_emitted"] == sum(ledger["events_by_type"].values())
+    assert ledger["events_dropped"] == 0, "they wait in the spool"
     assert ledger["events_by_type"]["RunStarted"] == ledger["events_by_type"]["RunFinished"] == 1
     assert 0 < ledger["energy_low_kwh"] <= ledger["energy_kwh"] <= ledger["energy_high_kwh"]
     assert ledger["emissions_kg"] > 0

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wattline.publisher import Wire
+from wattline.courier import Wire
 from wattline_common.errors import ConfigurationError
 from wattline_trainer.simulate.chance import seeded
 from wattline_trainer.simulate.faults import Faults

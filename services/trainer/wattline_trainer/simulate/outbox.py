@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from wattline.publisher import Undelivered, Wire
+from wattline.courier import Undelivered, Wire
+from wattline.spool_records import Record
 from wattline_common.errors import BrokerUnavailableError, ConfigurationError
 from wattline_common.events import Event
 
@@ -40,7 +41,7 @@ class Outbox:
 
     def message(self, event: Event) -> bytes:
         """Return the bytes of an event."""
-        return self._wire.message(event)
+        return self._wire.message(Record.of(event))
 
     def send(self, key: str, message: bytes) -> None:
         """Hand a message over, now or as soon as there is room."""

@@ -10,9 +10,10 @@ from typing import Any
 
 import fastavro
 
-from wattline.publisher import Undelivered
-from wattline_common.codec import encode_body, frame, newest_schema, unframe
-from wattline_common.events import EVENT_TYPES, Event
+from wattline.courier import Undelivered
+from wattline.spool_records import Record
+from wattline_common.codec import frame, newest_schema, unframe
+from wattline_common.events import EVENT_TYPES
 from wattline_trainer.simulate.chance import seeded
 from wattline_trainer.simulate.faults import Faults
 from wattline_trainer.simulate.fleet import Fleet
@@ -37,9 +38,9 @@ class MemoryWire:
         self._verdicts = deque(verdicts)
         self._waiting: deque[tuple[str, bytes, Callable[[Undelivered | None], None]]] = deque()
 
-    def message(self, event: Event) -> bytes:
+    def message(self, record: Record) -> bytes:
         """Frame it with the place of its name as schema id."""
-        return frame(NAMES.index(type(event).__name__), encode_body(event))
+        return frame(NAMES.index(record.name.rpartition(".")[2]), record.body)
 
     def send(self, key: str, message: bytes, done: Callable[[Undelivered | None], None]) -> None:
         """Queue it."""

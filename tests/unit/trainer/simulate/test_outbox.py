@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.trainer.simulate.stand_ins import MemoryWire
-from wattline.publisher import Undelivered
+from wattline.courier import Undelivered
 from wattline_common.errors import BrokerUnavailableError, ConfigurationError
 from wattline_trainer.simulate.outbox import Outbox
 
