@@ -25,6 +25,7 @@ from tests.contract_line import ContractLine
 from tests.faults.disks import disks
 from tests.faults.faulted_line import FaultedLine, faulted_line
 from tests.faults.proxy import Proxy
+from tests.faults.viewer import Viewer, viewer
 from tests.ledgers import RunFigures, event_figures
 from tests.line import topic_messages, wait_for
 from wattline_common import kafka, store
@@ -76,7 +77,7 @@ def schedule(kinds: Sequence[Kind], times: int, seed: int) -> list[Kind]:
 class Campaign:
     """The line with all that runs on it, and what a fault may use."""
 
-    def __init__(self, line: FaultedLine, proxy: Proxy, seed: int, disks: Mapping[str, Path]) -> None:
+    def __init__(self, line: FaultedLine, proxy: Proxy, seed: int, disks: Mapping[str, Path], viewer: Viewer) -> None:
         self.line = line
         self.proxy = proxy
         self.disks = disks
@@ -84,7 +85,8 @@ class Campaign:
         self.contract = ContractLine(line.line)
         self.number = 0
         self._seed = seed
-        self._page_port = keep_ports(self.data_dir, ["page"])["page"]
+        self._viewer = viewer
+        self._page_url = f"http://127.0.0.1:{keep_ports(self.data_dir, ['page'])['page']}"
         self.page = self._start_page()
         self._live: tuple[Service, Path] | None = None
         self._unknown: set[str] = set()
@@ -103,8 +105,8 @@ class Campaign:
         self.expect_from_topic()
         healing_s = self.line.wait_until_up() if restarted else time.monotonic()
         self.line.assert_healed(healing_s)
-        wait_for(self.page_answers, lambda: f"the page: {self.page.tail()}")
         healed_s = time.monotonic() - healing_s
+        self.assert_on_page(chance)
         outcome = Outcome(number, kind.name, hit, struck_s, healed_s, self.line.line.stored(), os.getloadavg()[0])
         self._note(outcome)
         return outcome
@@ -195,8 +197,8 @@ class Campaign:
 
     def page_answers(self) -> bool:
         """Return whether the dashboard is healthy."""
-        address = f"http://127.0.0.1:{self._page_port}/_stcore/health"
-        with suppress(OSError), urllib.request.urlopen(address, timeout=2) as answer:
+        address = f"{self._page_url}/_stcore/health"
+        with suppress(OSError), urllib.request.urlopen(address, timeout=2) as answer:  # noqa: S310 - our own address
             return bool(answer.status == 200)
         return False
 
@@ -242,7 +244,14 @@ class Campaign:
         return found
 
     def _start_page(self) -> Service:
-        return self.line.line.services.start("dashboard", ["wattline_dashboard", "--port", str(self._page_port)])
+        port = self._page_url.rpartition(":")[2]
+        return self.line.line.services.start("dashboard", ["wattline_dashboard", "--port", port])
+
+    def assert_on_page(self, chance: random.Random) -> None:
+        """Hold what the page shows of a run, one of the last ten, to the ledger."""
+        wait_for(self.page_answers, lambda: f"the page: {self.page.tail()}")
+        run_id = chance.choice(list(self.line.expected)[-10:])
+        self._viewer.assert_shows(self._page_url, run_id, self.line.expected[run_id])
 
     # Taking up
 
@@ -282,7 +291,11 @@ def campaign(folder: Path, seed: int) -> Iterator[Campaign]:
     proxy.start()
     through = {"MONGODB_URI": f"mongodb://127.0.0.1:{proxy.port}/"}
     try:
-        with disks(folder) as own, faulted_line(folder, _STORE_HEAP_MB, batch=2000, **through) as line:
-            yield Campaign(line, proxy, seed, own)
+        with (
+            disks(folder) as own,
+            viewer() as somebody,
+            faulted_line(folder, _STORE_HEAP_MB, batch=2000, **through) as line,
+        ):
+            yield Campaign(line, proxy, seed, own, somebody)
     finally:
         proxy.close()
