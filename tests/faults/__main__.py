@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -52,12 +53,17 @@ def main() -> int:
     if options.list or not kinds:
         sys.stdout.write("\n".join(kind.name for kind in kinds) + "\n")
         return 0 if kinds else 2
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     folder = options.folder or Path("artifacts", f"campaign-{time.strftime('%Y%m%d-%H%M%S')}")
     try:
         outcomes = _run(folder.absolute(), kinds, options.times, options.seed)
     except pytest.skip.Exception as missing:
         _say(str(missing))
         return 2
+    except KeyboardInterrupt:
+        _say(f"stopped; the same command with --folder {folder} goes on with it")
+        return 130
     sys.stdout.write("\n".join(table(outcomes)) + "\n")
     return 0
 
