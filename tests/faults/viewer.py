@@ -31,6 +31,7 @@ class Viewer:
         energy = ENERGY.text(expected.energy_millijoules / _MILLIJOULES_PER_KWH)
         self._page.goto(f"{url}/run?run={run_id}")
         wait_for(lambda: self._energy() == energy, lambda: f"{energy} of {run_id} on the page, not {self._energy()}")
+        self._page.goto("about:blank")  # a page left open goes on refreshing
 
     def _energy(self) -> str | None:
         return figures(self._page).get("Energy")
