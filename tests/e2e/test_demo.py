@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 RUNS = 6
+EPOCHS = 15
 
 
 @dataclass
@@ -62,13 +63,13 @@ def demo(stack_settings: StackSettings, tmp_path_factory: pytest.TempPathFactory
     """Start the demo and wait until its training has ended and everything is settled."""
     folder = tmp_path_factory.mktemp("demo")
     data_dir, output = folder / "data", folder / "output"
-    process = start(data_dir, output, "--minutes", "0.5", "--port", "0")
+    process = start(data_dir, output, "--epochs", str(EPOCHS), "--port", "0")
     try:
         said = output.read_text
         until(lambda: "open http" in said() or process.poll() is not None, "the page's address", within_s=240)
         found = re.search(r"open (http://\S+?)/run\?run=(\S+)", said())
         assert found, said()
-        until(lambda: "the training has ended" in said(), "the training's end", within_s=120)
+        until(lambda: "the training has ended" in said(), "the training's end", within_s=240)
         stack = Stack(StackSettings.from_environment({**os.environ, "WATTLINE_DATA_DIR": str(data_dir)}))
         database = store.connect(stack.endpoints().mongodb_uri)
         until(lambda: settled(database), "the history to be settled", within_s=240)
@@ -146,7 +147,11 @@ def test_demo_runs(demo: Demo, page: Page) -> None:
 
 
 def test_demo_run(demo: Demo, page: Page) -> None:
-    """Run has the energy and emissions that the training itself measured."""
+    """Run has the energy and emissions that the training itself measured, of a plan that a forecast can be made by."""
+    (source,) = (
+        demo.database[store.TRAINING_RUN_SUMMARY].find_one({"_id": demo.run_id}, {"sources": 1})["sources"].values()
+    )
+    assert source["started"]["planned_epochs"] == EPOCHS
     ledger: dict[str, Any] = json.loads((demo.data_dir / "ledgers" / f"{demo.run_id}.json").read_text())
     page.goto(f"{demo.page}/run?run={demo.run_id}")
     page.wait_for_selector("[data-testid=stMetricValue]", timeout=60_000)
