@@ -148,9 +148,9 @@ def test_demo_runs(demo: Demo, page: Page) -> None:
 
 def test_demo_run(demo: Demo, page: Page) -> None:
     """Run has the energy and emissions that the training itself measured, of a plan that a forecast can be made by."""
-    (source,) = (
-        demo.database[store.TRAINING_RUN_SUMMARY].find_one({"_id": demo.run_id}, {"sources": 1})["sources"].values()
-    )
+    summary = demo.database[store.TRAINING_RUN_SUMMARY].find_one({"_id": demo.run_id})
+    assert summary is not None
+    (source,) = summary["sources"].values()
     assert source["started"]["planned_epochs"] == EPOCHS
     ledger: dict[str, Any] = json.loads((demo.data_dir / "ledgers" / f"{demo.run_id}.json").read_text())
     page.goto(f"{demo.page}/run?run={demo.run_id}")
