@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from wattline_common.forecast import Forecast
 from wattline_common.store import RunSummary
 from wattline_dashboard import data
 from wattline_dashboard.costs import IDLE_PCT
@@ -22,12 +23,13 @@ EXPLANATION = f"""
   **Per 1,000 samples**: all energy so far over all training samples reported so far.
 - **At end**: spent so far, plus the mean epoch (or step) for each that is still planned, the first left out where it
   only warms up; a 95 % prediction interval, widened by the meters' band.
+- **Left**: as long for each epoch (or step) that is still planned as those so far took, all in all.
 - **Idle**: energy used while CPU and GPU were both under {IDLE_PCT:g} %, of that whose use is known.
 """
 
 
-def show_totals(summary: RunSummary, state: RunState) -> None:
-    """Show the run's figures as the store has them."""
+def show_totals(summary: RunSummary, state: RunState, end: Forecast | None) -> None:
+    """Show the run's figures as the store has them, and how long it will go on."""
     drawn_w = summary["power_w"] if state.is_running and not state.is_stale else None
     epoch = MISSING if summary["epoch"] is None else f"epoch {summary['epoch']}"
     with _row("run.figures"):
@@ -36,7 +38,8 @@ def show_totals(summary: RunSummary, state: RunState) -> None:
         _figure(f"Emissions, {CO2E}", _short(EMISSIONS.text(summary["emissions_kg"])), _short(band))
         _figure("Power now", POWER.text(drawn_w), f"mean {POWER.text(mean_power_w(summary))}")
         _figure("Accuracy", percent(summary["accuracy"]), f"loss {plain(summary['loss'])}")
-        _figure("Duration", duration(state.duration_s), epoch)
+        left = None if end is None or state.is_stale else state.duration_s * (end.planned / end.done - 1)
+        _figure("Duration", duration(state.duration_s), epoch if left is None else f"{duration(left)} left", epoch)
         _figure("Data age", age(state.age_s), state.freshness)
 
 

@@ -24,9 +24,9 @@ from tests.dashboard_runs import (
 )
 from tests.unit.dashboard.fake_store import FakeStore
 from wattline_common import store
-from wattline_common.events import RunStatus
+from wattline_common.events import RunStatus, StepCompleted
 from wattline_dashboard import data, fleet_data, fleet_queries, queries
-from wattline_dashboard.formats import EMISSIONS, ENERGY, MISSING, POWER, TIMES
+from wattline_dashboard.formats import EMISSIONS, ENERGY, MISSING, POWER, TIMES, duration
 
 APP = Path(wattline_dashboard.__file__).parent / "streamlit_app.py"
 OVERVIEW, RUNS, RUN = "app_pages/overview.py", "app_pages/runs.py", "app_pages/run.py"
@@ -129,6 +129,17 @@ def test_run_shows_the_stores_figures(fake: FakeStore) -> None:
     assert "modelled" in _words(page)
     assert f"PUE 1.250 {TIMES} 381.0 g CO₂e/kWh" in _words(page)
     assert len(page.get("bidi_component")) == 7
+
+
+def test_a_run_with_a_plan_says_how_long_it_will_go_on(fake: FakeStore) -> None:
+    """As long for each planned epoch as for those that are over; a run without a plan tells its epoch instead."""
+    events = _live("run-plan", planned_epochs=30)
+    summary = _put(fake, events)
+    _put(fake, _live("run-none"))
+    over = len({event.epoch for event in events if isinstance(event, StepCompleted)}) - 1
+    left_s = summary["duration_s"] * (30 - over) / over
+    for run_id, told in (("run-plan", f"{duration(left_s)} left"), ("run-none", f"epoch {summary['epoch']}")):
+        assert next(metric.delta for metric in _page(RUN, run=run_id).metric if metric.label == "Duration") == told
 
 
 def test_without_a_link_the_running_run_is_shown_and_linked(fake: FakeStore) -> None:
@@ -423,7 +434,9 @@ def test_long_runs_are_drawn_from_hours(fake: FakeStore) -> None:
     assert all(each.size == queries.MAX_ROLLUPS for each in hours)
 
 
-@pytest.mark.parametrize("path", [OVERVIEW, RUNS, RUN, "app_pages/compare.py", "app_pages/people.py", "app_pages/method.py"])
+@pytest.mark.parametrize(
+    "path", [OVERVIEW, RUNS, RUN, "app_pages/compare.py", "app_pages/people.py", "app_pages/method.py"]
+)
 def test_a_refresh_touches_no_choice(fake: FakeStore, path: str) -> None:
     """What a refresh sends holds no value of a widget: it would undo the click that a viewer made meanwhile."""
     _put(fake, _live("run-a"))

@@ -79,7 +79,7 @@ def show_live() -> None:
     choices = RunChoices.from_query(dict(st.query_params))
     view = data.run_view(summary, by_device=choices.power == "device")
     show_head(summary, state)
-    run_figures.show_totals(summary, state)
+    run_figures.show_totals(summary, state, view.forecast)
     run_figures.show_costs(summary, view)
     if view.series.is_empty:
         views.no_sample(state)
