@@ -7,7 +7,6 @@ from pathlib import Path
 import streamlit as st
 
 from wattline_dashboard.own_html import style
-from wattline_dashboard.views import open_clicked
 
 _ICON = Path(__file__).parent / "icon.svg"
 # A live page must not blink: what waits for a refresh is greyed only when that takes long. Captions have too little
@@ -37,5 +36,4 @@ pages = st.navigation(
     ],
     position="top",
 )
-open_clicked()
 pages.run()

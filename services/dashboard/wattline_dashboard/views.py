@@ -14,6 +14,7 @@ from streamlit.elements.lib.column_config_utils import ColumnConfigMappingInput
 from wattline_common.errors import ConfigurationError, StoreUnavailableError
 from wattline_dashboard import data
 from wattline_dashboard.facts import METHOD_COLOURS, RunState, method_labels
+from wattline_dashboard.follow import open_run
 from wattline_dashboard.formats import MISSING, age, percent, visible
 
 __all__ = [
@@ -25,14 +26,12 @@ __all__ = [
     "method_badges",
     "no_sample",
     "nothing_yet",
-    "open_clicked",
     "run_links",
     "run_not_found",
     "status_badge",
     "title_row",
 ]
 
-_CLICKED = "clicked.run"
 _ROWS_IN_SIGHT = 16
 _TABLE_PX = 600
 _STATUS_COLOURS = {"RUNNING": "blue", "COMPLETED": "green", "FAILED": "red", "STOPPED": "orange"}
@@ -141,16 +140,8 @@ def run_links(
     ticked = [] if ticks_of is None else picked.selection.rows
     clicked = [*(picked.selection.rows if ticks_of is None else ()), *(row for row, _ in picked.selection.cells)]
     if clicked and clicked[0] < len(shown_before):
-        st.session_state[_CLICKED] = shown_before[clicked[0]]
-        st.rerun(scope="app")
+        open_run(shown_before[clicked[0]])
     return [shown_before[row] for row in ticked if row < len(shown_before)]
-
-
-def open_clicked() -> None:
-    """Open the run whose row was clicked; called by the router, as a switch out of a live panel leaves a blank page."""
-    run_id = st.session_state.pop(_CLICKED, None)
-    if run_id is not None:
-        st.switch_page("app_pages/run.py", query_params={"run": run_id})
 
 
 def held_order(page: str, ticks_of: str) -> list[str]:
