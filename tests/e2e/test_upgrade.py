@@ -181,7 +181,7 @@ def _pages(mongodb_uri: str, run_ids: list[str]) -> tuple[dict[str, list[str]], 
             wrong[name] = [each.value for each in (*page.exception, *told)]
         for run_id in run_ids:
             figures = {metric.label: metric.value for metric in _page("run", run_id).metric}
-            shown[run_id] = figures["Energy"], f"{figures['Emissions, CO₂e']} CO₂e"
+            shown[run_id] = figures.get("Energy", ""), f"{figures.get('Emissions, CO₂e')} CO₂e"
         st.cache_data.clear()
         st.cache_resource.clear()
     return wrong, shown
