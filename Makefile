@@ -12,7 +12,7 @@ WORKERS ?= 2
 KILLS ?= 10
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test faults campaign lint pants-check format schema release-schemas generate lock audit images images-test bench \
+.PHONY: help setup demo test faults campaign lint pants-check format schema release-schemas release-data generate lock audit images images-test bench \
 	k8s-secrets k8s-deploy k8s-check k8s-apply-check k8s-test clean
 
 help: ## list the verbs
@@ -61,6 +61,9 @@ schema: .venv/.ready ## draft a record's next version (RECORD=StepCompleted); sc
 
 release-schemas: .venv/.ready ## seal the drafted schemas: from then on they never change
 	@$(BIN)/python -m tools.schemas release
+
+release-data: .venv/.ready ## keep what this version leaves behind, for the upgrade tests of later ones (tests/releases)
+	@$(BIN)/python -m tests.releases
 
 generate: .venv/.ready ## write the generated Python of the schemas
 	@$(BIN)/python -m tools.gen_events

@@ -84,6 +84,8 @@ def _kept(found: dict[str, Any]) -> str:
         rss, third = memory["rss_mb"], max(1, len(memory["rss_mb"]) // 3)
         first, last = statistics.fmean(rss[:third]), statistics.fmean(rss[-third:])
         lines.append(_row(f"server's memory, MB, over {memory['refreshes']} refreshes", rss))
+        lines.append(_row("the page's heap, MB", memory["page_mb"]))
+        lines += ["", f"the page's heap, MB, in turn: {', '.join(f'{each:.0f}' for each in memory['page_mb'])}"]
         lines += ["", f"memory, first and last third: {first:.0f} and {last:.0f} MB, in {memory['seconds']:.0f} s"]
     return "\n".join([*lines, "", f"all of it: {path}"])
 

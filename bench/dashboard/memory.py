@@ -21,6 +21,7 @@ __all__ = ["LIVE", "Memory", "begin_live_run", "refreshed"]
 LIVE = "bench-live"
 _HOUR_S = 3_600
 _PACE_S = 0.5
+_LOOKS_AT_HEAP = 30
 _COUNT = """() => {
   const app = document.querySelector("[data-testid=stApp]");
   window.refreshes = 0;
@@ -32,9 +33,10 @@ _COUNT = """() => {
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident memory of the server in MB, and how often the page was refreshed."""
+    """Resident memory of the server and, each time all garbage was collected, JavaScript's heap of the page; in MB."""
 
     rss_mb: Sequence[float]
+    page_mb: Sequence[float]
     refreshes: int
     seconds: float
 
@@ -58,7 +60,9 @@ def refreshed(database: Database[Document], uri: str, log: Path, events: list[Ev
         page.goto(f"{url}/run?run={LIVE}")
         page.wait_for_selector(".wattline-plot .main-svg", timeout=300_000)
         page.evaluate(_COUNT)
-        rss_mb, known, done, began_s = [], 240, 0, time.monotonic()
+        tools = page.context.new_cdp_session(page)
+        rss_mb, page_mb = list[float](), list[float]()
+        known, done, began_s = 240, 0, time.monotonic()
         while done < refreshes:
             time.sleep(_PACE_S)
             done = int(page.evaluate("window.refreshes"))
@@ -67,7 +71,10 @@ def refreshed(database: Database[Document], uri: str, log: Path, events: list[Ev
                 _write(database, events, known, until)
                 known = until
             rss_mb.append(server.memory_info().rss / 2**20)
-        return Memory(rss_mb, done, time.monotonic() - began_s)
+            if done >= len(page_mb) * refreshes // _LOOKS_AT_HEAP:
+                tools.send("HeapProfiler.collectGarbage")
+                page_mb.append(tools.send("Runtime.getHeapUsage")["usedSize"] / 2**20)
+        return Memory(rss_mb, page_mb, done, time.monotonic() - began_s)
 
 
 def _write(database: Database[Document], events: list[Event], known: int, until: int) -> None:

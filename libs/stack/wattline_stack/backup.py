@@ -31,6 +31,8 @@ HEADER, SUMS = "wattline-backup.json", "sha256sums.json"
 DATA = "data"
 LOCK = "lock"
 _NOT_DATA = {LOCK, TABLE_FILE, "logs"}
+_SERVER_LOGS = ("server.log", "output.log")
+"""In each server's own folder, with what follows when they are rolled; segments of topics end in .log, too."""
 _CHUNK_BYTES = 1 << 20
 _DAMAGE = (tarfile.TarError, EOFError, OSError, ValueError, KeyError, TypeError)
 
@@ -165,8 +167,13 @@ def _require_stopped(data_dir: Path) -> None:
 
 def _data_files(data_dir: Path) -> Iterator[Path]:
     for path in sorted(data_dir.rglob("*")):
-        if path.is_file() and not path.is_symlink() and path.relative_to(data_dir).parts[0] not in _NOT_DATA:
+        if path.is_file() and not path.is_symlink() and _is_data(path.relative_to(data_dir)):
             yield path
+
+
+def _is_data(path: Path) -> bool:
+    first, *below = path.parts
+    return first not in _NOT_DATA and not (len(below) == 1 and below[0].startswith(_SERVER_LOGS))
 
 
 def _write(data_dir: Path, file: IO[bytes], progress: ProgressView) -> None:

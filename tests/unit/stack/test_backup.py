@@ -61,6 +61,8 @@ def test_what_is_restored_is_what_was_saved(files: dict[tuple[str, str], bytes])
 def test_pids_logs_and_locks_are_no_data(data: Path, tmp_path: Path) -> None:
     """What belongs to this moment and this machine is not brought back elsewhere; nor are links followed."""
     _folder(data, {"logs/streaming.log": b"noise", "processes.json": b"{}", "lock": b""})
+    logs = ("kafka/server.log", "kafka/server.log.1", "kafka/output.log", "store/server.log")
+    _folder(data, dict.fromkeys(logs, b"noise"))
     (data / "store" / "outside").symlink_to("/etc/hostname")
     backup(data, tmp_path / "one.tar.gz", SILENT)
     restore(tmp_path / "one.tar.gz", tmp_path / "other", SILENT)
