@@ -33,13 +33,14 @@ from wattline_common.codec import Decoder
 from wattline_common.errors import ContractError
 from wattline_common.events import Event
 from wattline_common.registry import Registry
+from wattline_stack.demo import FAST_START_JAVA_OPTIONS
 from wattline_stack.ports import keep_ports
 from wattline_stack.servers import StoreServer
 from wattline_stack.services import Service
 
 __all__ = ["Campaign", "Kind", "Outcome", "campaign", "schedule"]
 
-_DONE, _STATE = "campaign.jsonl", "campaign.json"
+_DONE, _STATE, _TEMPORARY = "campaign.jsonl", "campaign.json", "tmp"
 _LIVE = ["--runs", "0", "--live", "3", "--speed", "8", "--emit-interval", "2"]
 _SERVERS = ("kafka", "registry", "store")
 _STORE_HEAP_MB = 2500  # what every fault writes stays until the end
@@ -82,6 +83,7 @@ class Campaign:
         self.proxy = proxy
         self.disks = disks
         self.data_dir = line.line.data_dir
+        self.temporary = self.data_dir / _TEMPORARY
         self.contract = ContractLine(line.line)
         self.number = 0
         self._seed = seed
@@ -282,19 +284,25 @@ class Campaign:
 def campaign(folder: Path, seed: int) -> Iterator[Campaign]:
     """Run a line for a campaign in a folder, or take up the one that is there.
 
-    The stream and the page reach the store through a proxy. Store and checkpoint have a disk of their own where file
-    systems can be mounted.
+    The stream and the page reach the store through a proxy, and have their temporary files in the folder. Store and
+    checkpoint have a disk of their own where file systems can be mounted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (port_name,) = StoreServer.port_names
     proxy = Proxy(keep_ports(folder, [port_name])[port_name])
     proxy.start()
-    through = {"MONGODB_URI": f"mongodb://127.0.0.1:{proxy.port}/"}
+    temporary = folder / _TEMPORARY
+    temporary.mkdir(exist_ok=True)
+    ours = {
+        "MONGODB_URI": f"mongodb://127.0.0.1:{proxy.port}/",
+        "TMPDIR": str(temporary),
+        "WATTLINE_SPARK_DRIVER_JAVA_OPTIONS": f"{FAST_START_JAVA_OPTIONS} -Djava.io.tmpdir={temporary}",
+    }
     try:
         with (
             disks(folder) as own,
             viewer() as somebody,
-            faulted_line(folder, _STORE_HEAP_MB, batch=2000, **through) as line,
+            faulted_line(folder, _STORE_HEAP_MB, batch=2000, **ours) as line,
         ):
             yield Campaign(line, proxy, seed, own, somebody)
     finally:
