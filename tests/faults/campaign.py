@@ -234,13 +234,17 @@ class Campaign:
         self._unknown.clear()
 
     def _events(self, runs: set[str] | None) -> list[Event]:
-        """Return what the topic has of some runs, or of all, as often as it came; without what is no event."""
+        """Return what the topic has of some runs, or of all, as often as it came; without what was refused."""
+        refused = {
+            (document["partition"], document["offset"])
+            for document in self.line.line.database[store.REJECTED_EVENTS].find({}, {"partition": 1, "offset": 1})
+        }
         registry = Registry(self.line.line.endpoints.schema_registry_url)
         decoder = Decoder(lambda schema_id: registry.schema_text(schema_id, kafka.TRAINING_EVENTS))
         keys = None if runs is None else {run.encode() for run in runs}
         found = []
         for message in topic_messages(self.line.line.endpoints, kafka.TRAINING_EVENTS):
-            if keys is None or message.key() in keys:
+            if (keys is None or message.key() in keys) and (message.partition(), message.offset()) not in refused:
                 with suppress(ContractError):
                     found.append(decoder.event(message.value()))
         return found
@@ -276,6 +280,8 @@ class Campaign:
         state = json.loads(path.read_text())
         self.line.expected |= {run: RunFigures(**figures) for run, figures in state["expected"].items()}
         self.line.take_up(state["line"])
+        self.line.wait_until_up()
+        wait_for(lambda: self.line.lag() == 0, lambda: f"the stream to read on: {self.line.stream.tail()}")
         self.line.rejected = self.line.line.database[store.REJECTED_EVENTS].count_documents({})
         self._unknown = {event.run_id for event in self._events(None)} - self.line.expected.keys()
 
