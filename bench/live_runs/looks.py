@@ -65,7 +65,8 @@ class Watcher:
         self._fleets = fleets
         self._stream = stream
         self._probes = probes
-        self._consumer = Consumer({"bootstrap.servers": line.endpoints.kafka_bootstrap_servers, "group.id": "bench"})
+        at = line.endpoints.kafka_bootstrap_servers
+        self._consumer = Consumer({"bootstrap.servers": at, "group.id": "bench", "enable.auto.commit": False})
         registry = Registry(line.endpoints.schema_registry_url)
         self._decoder = Decoder(lambda schema_id: registry.schema_text(schema_id, kafka.TRAINING_EVENTS))
         self._since_s = time.monotonic()
@@ -104,11 +105,11 @@ class Watcher:
         running = ProcessTable(self._line.data_dir).running()
         for name in SERVERS:
             if name not in running:
-                log = self._line.data_dir / "logs" / f"{name}.log"
-                return f"{name} has ended: {log.read_text(errors='replace')[-400:] if log.exists() else ''}"
+                log = self._line.data_dir / name / "server.log"
+                return f"{name} has ended: {_last_line(log.read_text(errors='replace') if log.exists() else '')}"
         for service in (self._stream, *(fleet for fleet, _ in self._fleets)):
             if service.exit_code:
-                return f"{service.name} has ended with exit code {service.exit_code}: {service.tail()}"
+                return f"{service.name} has ended with exit code {service.exit_code}: {_last_line(service.tail())}"
         return ""
 
     def _servers(self) -> dict[str, psutil.Process]:
@@ -133,6 +134,7 @@ class Watcher:
                 left.discard(message.partition())
                 event = self._decoder.event(message.value())
                 self._newest_s = max(self._newest_s, event.timestamp.timestamp())
+        self._consumer.unassign()  # else it goes on fetching all that comes
         return sum(ends.values()), time.time() - self._newest_s
 
 
@@ -142,6 +144,10 @@ def totals(ledger: Path) -> dict[str, int]:
         return {}
     found: dict[str, int] = json.loads(ledger.read_text(encoding="utf-8"))["totals"]
     return found
+
+
+def _last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "without a word")
 
 
 def _undelivered(ledger: Path) -> int:

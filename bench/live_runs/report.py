@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from bench.live_runs.looks import Look
@@ -47,15 +49,13 @@ def _row(step: Step) -> list[str]:
 
 
 def _cores(looks: Sequence[Look]) -> dict[str, float]:
-    """Return how many cores each process kept busy, from the first to the last look that saw it."""
-    return {name: (last - first) / (to_s - at_s) for name, (at_s, first, to_s, last) in _spent(looks) if to_s > at_s}
-
-
-def _spent(looks: Sequence[Look]) -> Iterator[tuple[str, tuple[float, float, float, float]]]:
-    for name in sorted({name for look in looks for name in look.cpu_s}):
+    """Return how many cores each process kept busy; a worker that ended takes its seconds with it, not below none."""
+    found = {}
+    for name in {name for look in looks for name in look.cpu_s}:
         seen = [look for look in looks if name in look.cpu_s]
-        first, last = seen[0], seen[-1]
-        yield name, (first.at_s, first.cpu_s[name], last.at_s, last.cpu_s[name])
+        spent_s = sum(max(0.0, b.cpu_s[name] - a.cpu_s[name]) for a, b in itertools.pairwise(seen))
+        found[name] = spent_s / max(seen[-1].at_s - seen[0].at_s, 1.0)
+    return found
 
 
 def _processes(steps: Sequence[Step]) -> Iterator[str]:
@@ -71,6 +71,7 @@ def _processes(steps: Sequence[Step]) -> Iterator[str]:
         yield f"| {_NAMES.get(name, name)} | " + " | ".join(cells) + " |"
 
 
+_MOST_CHARACTERS = 400
 _NAMES = {"process": "stream driver", "jvm": "stream JVM", "python workers": "stream workers"}
 
 
@@ -81,6 +82,10 @@ def _ends(steps: Sequence[Step]) -> Iterator[str]:
             yield f"{step.plan.live:,} live runs: {told}; {step.booked}"
             continue
         for each in step.breaks:
-            yield f"{step.plan.live:,} live runs: {each.what}, from {each.at_s:.0f} s on: {each.seen}"
-        yield from (f"    {shown}" for shown in step.shown)
-        yield f"    in the end: {step.booked}"
+            yield f"{step.plan.live:,} live runs: {each.what}, from {each.at_s:.0f} s on: {_short(each.seen)}"
+        yield from (f"    {_short(shown)}" for shown in step.shown)
+        yield f"    in the end: {_short(step.booked)}"
+
+
+def _short(text: str) -> str:
+    return textwrap.shorten(text, _MOST_CHARACTERS, placeholder=" …")

@@ -62,7 +62,6 @@ def _log(stream: Service) -> list[str]:
             alike = _DIGITS.sub("#", found["words"])
             counts[alike] += 1
             first.setdefault(alike, found["words"])
-    told = [
-        f"log, {times} times: {first[alike][:_MOST_CHARACTERS]}" for alike, times in counts.most_common(_MOST_LINES)
-    ]
+    ours_first = sorted(counts, key=lambda alike: ("wattline" not in alike.partition(":")[0], -counts[alike]))
+    told = [f"log, {counts[alike]} times: {first[alike][:_MOST_CHARACTERS]}" for alike in ours_first[:_MOST_LINES]]
     return told or ["log: no warning"]

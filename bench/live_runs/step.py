@@ -30,6 +30,7 @@ __all__ = ["Plan", "Step", "step"]
 
 _AS_DELIVERED = ("WATTLINE_SPARK_DRIVER_JAVA_OPTIONS", "WATTLINE_SETTLE_DELAY_S", "WATTLINE_SETTLE_INTERVAL_S")
 _STANDSTILL_S = 120.0
+_MOST_CHARACTERS = 100  # of a problem, at each look; the end tells it whole
 _END_WITHIN_S = 300.0
 _SERVER_FAULTS = (KafkaException, PyMongoError, psutil.Error, AssertionError, WattlineError)
 _Fleets = Sequence[tuple[Service, Path]]
@@ -119,7 +120,7 @@ def _line(look: Look) -> str:
     return (
         f"{look.at_s:5.0f} s  {look.written:8d} written  {look.lag:7d} behind ({look.lag_s:4.0f} s)  simulator "
         f"{look.producer_late_s:4.1f} s late, {look.undelivered} undelivered  load {look.load_average:.1f}"
-        f"{'' if look.ready else f'  NOT READY: {look.told}'}"
+        f"{'' if look.ready else f'  NOT READY: {look.told[:_MOST_CHARACTERS]}'}"
     )
 
 
