@@ -32,6 +32,7 @@ _AS_DELIVERED = ("WATTLINE_SPARK_DRIVER_JAVA_OPTIONS", "WATTLINE_SETTLE_DELAY_S"
 _STANDSTILL_S = 120.0
 _MOST_CHARACTERS = 100  # of a problem, at each look; the end tells it whole
 _END_WITHIN_S = 300.0
+_NOTICED_WITHIN_S = 90.0
 _SERVER_FAULTS = (KafkaException, PyMongoError, psutil.Error, AssertionError, WattlineError)
 _Fleets = Sequence[tuple[Service, Path]]
 
@@ -82,6 +83,8 @@ def _step(plan: Plan, line: Line, probes: Probes, say: Callable[[str], None]) ->
     try:
         looks, dead = _looks(plan, watcher, fleets, say)
         found = breaks(looks, dead)
+        if dead:
+            _noticed(probes)
         shown = shows(line, probes, stream) if found else []
         began_s = time.monotonic()
         is_booked, booked = _booked(line, watcher, fleets) if not dead else (False, "not compared: a process has ended")
@@ -122,6 +125,13 @@ def _line(look: Look) -> str:
         f"{look.producer_late_s:4.1f} s late, {look.undelivered} undelivered  load {look.load_average:.1f}"
         f"{'' if look.ready else f'  NOT READY: {look.told[:_MOST_CHARACTERS]}'}"
     )
+
+
+def _noticed(probes: Probes) -> None:
+    """Give the stream the time to notice that a server has ended, as a person would see it."""
+    until_s = time.monotonic() + _NOTICED_WITHIN_S
+    while probes.is_ready() and time.monotonic() < until_s:
+        time.sleep(1)
 
 
 def _booked(line: Line, watcher: Watcher, fleets: _Fleets) -> tuple[bool, str]:
