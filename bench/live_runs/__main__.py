@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.line import STORE_HEAP_MB
@@ -46,19 +47,28 @@ def main() -> int:
     options = parser.parse_args()
     path = Path(__file__).parents[1] / "results" / f"live-runs-{time.strftime('%Y-%m-%dT%H%M%S')}.json"
     steps: list[Step] = []
+    try:
+        for plan in _plans(options):
+            _say(f"{plan.live:,} live runs for {plan.seconds / 60:g} minutes")
+            steps.append(step(plan, _say))
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps([each.as_json() for each in steps], indent=1) + "\n", encoding="utf-8")
+            if steps[-1].breaks:
+                break
+    finally:  # what is measured is told, whatever ends the bench
+        sys.stdout.write("\n".join(report(steps)) + "\n")
+        _say(f"kept in {path}")
+    return 0 if all(each.booking.is_once for each in steps) else 1
+
+
+def _plans(options: argparse.Namespace) -> Iterator[Plan]:
+    """Yield the first step, and if asked for, further ones with twice as many runs each."""
     live, minutes = options.live, options.minutes
-    while True:
-        _say(f"{live:,} live runs for {minutes:g} minutes")
-        plan = Plan(live, minutes * 60, options.simulators, options.every, options.store_heap_mb)
-        steps.append(step(plan, _say))
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps([each.as_json() for each in steps], indent=1) + "\n", encoding="utf-8")
-        if steps[-1].breaks or not options.until_broken or live * 2 > _MOST_LIVE:
+    while live <= _MOST_LIVE:
+        yield Plan(live, minutes * 60, options.simulators, options.every, options.store_heap_mb)
+        if not options.until_broken:
             break
         live, minutes = live * 2, options.further_minutes
-    sys.stdout.write("\n".join(report(steps)) + "\n")
-    _say(f"kept in {path}")
-    return 0 if all(each.is_booked for each in steps) else 1
 
 
 def _say(text: str) -> None:

@@ -16,7 +16,7 @@ __all__ = ["report"]
 
 _HEAD = (
     *("live runs", "minutes", "events/s", "lag, s: median, highest", "lag grows by, of what comes", "a batch, s"),
-    *("simulator late, s", "undelivered", "cores", "load average", "stored once", "drained in, s"),
+    *("simulator late, s", "undelivered", "cores", "load average", "stored once", "all stored, settled after, s"),
 )
 
 
@@ -44,8 +44,15 @@ def _row(step: Step) -> list[str]:
         f"{max(look.undelivered for look in looks)}",
         f"{sum(_cores(looks).values()):.2f}",
         f"{statistics.median(look.load_average for look in looks):.1f}",
-        *("yes" if step.is_booked else "NO", f"{step.drained_s:.0f}"),
+        *(
+            "yes" if step.booking.is_once else "NO",
+            f"{_after(step.booking.stored_s)}, {_after(step.booking.settled_s)}",
+        ),
     ]
+
+
+def _after(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{seconds:.0f}"
 
 
 def _cores(looks: Sequence[Look]) -> dict[str, float]:
@@ -79,12 +86,12 @@ def _ends(steps: Sequence[Step]) -> Iterator[str]:
     for step in steps:
         if not step.breaks:
             told = "nothing broke" if is_judged(step.looks) else "nothing broke, but too few looks to tell a trend"
-            yield f"{step.plan.live:,} live runs: {told}; {step.booked}"
+            yield f"{step.plan.live:,} live runs: {told}; {step.booking.words}"
             continue
         for each in step.breaks:
             yield f"{step.plan.live:,} live runs: {each.what}, from {each.at_s:.0f} s on: {_short(each.seen)}"
         yield from (f"    {_short(shown)}" for shown in step.shown)
-        yield f"    in the end: {_short(step.booked)}"
+        yield f"    in the end: {_short(step.booking.words)}"
 
 
 def _short(text: str) -> str:

@@ -26,7 +26,7 @@ from wattline_stack.ports import keep_ports
 from wattline_stack.services import Service
 from wattline_streaming.audit import audit
 
-__all__ = ["Plan", "Step", "step"]
+__all__ = ["Booking", "Plan", "Step", "step"]
 
 _AS_DELIVERED = ("WATTLINE_SPARK_DRIVER_JAVA_OPTIONS", "WATTLINE_SETTLE_DELAY_S", "WATTLINE_SETTLE_INTERVAL_S")
 _STANDSTILL_S = 120.0
@@ -49,15 +49,23 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Booking:
+    """What became of all that was acknowledged, and how long after the last event all was stored, and settled."""
+
+    is_once: bool
+    words: str
+    stored_s: float | None = None
+    settled_s: float | None = None
+
+
+@dataclass(frozen=True)
 class Step:
-    """What a step showed; ``booked`` is what became of all that was acknowledged, ``drained_s`` when it was there."""
+    """What a step showed."""
 
     plan: Plan
     looks: list[Look]
     breaks: list[Break]
-    booked: str
-    is_booked: bool
-    drained_s: float
+    booking: Booking
     shown: list[str]
 
     def as_json(self) -> dict[str, Any]:
@@ -86,9 +94,11 @@ def _step(plan: Plan, line: Line, probes: Probes, say: Callable[[str], None]) ->
         if dead:
             _noticed(probes)
         shown = shows(line, probes, stream) if found else []
-        began_s = time.monotonic()
-        is_booked, booked = _booked(line, watcher, fleets) if not dead else (False, "not compared: a process has ended")
-        return Step(plan, looks, found, booked, is_booked, time.monotonic() - began_s, shown)
+        try:
+            booking = Booking(False, "not compared: a process has ended") if dead else _booked(line, watcher, fleets)
+        except _SERVER_FAULTS as error:
+            booking = Booking(False, f"not compared: {error}")
+        return Step(plan, looks, found, booking, shown)
     finally:
         watcher.close()
 
@@ -134,37 +144,41 @@ def _noticed(probes: Probes) -> None:
         time.sleep(1)
 
 
-def _booked(line: Line, watcher: Watcher, fleets: _Fleets) -> tuple[bool, str]:
-    """Wait for all that was acknowledged and compare it with the ledgers; return whether it is there once, in words."""
+def _booked(line: Line, watcher: Watcher, fleets: _Fleets) -> Booking:
+    """Wait for all that was acknowledged, and compare it with the ledgers."""
     if not all(fleet.wait(_END_WITHIN_S) for fleet, _ in fleets):
-        return False, f"not compared: a simulator did not end within {_END_WITHIN_S:.0f} s of its time"
+        return Booking(False, f"not compared: a simulator did not end within {_END_WITHIN_S:.0f} s of its time")
     if any(fleet.exit_code for fleet, _ in fleets):
-        return False, f"not compared: a simulator failed: {[fleet.tail() for fleet, _ in fleets]}"
+        return Booking(False, f"not compared: a simulator failed: {[fleet.tail() for fleet, _ in fleets]}")
     expected: dict[str, RunFigures] = {}
     for _, ledger in fleets:
         expected |= fleet_figures(json.loads(ledger.read_text(encoding="utf-8")))
-    delivered = sum(totals(ledger)["messages_delivered"] for _, ledger in fleets)
-    if stands := _drained(line, watcher, delivered):
-        return False, stands
+    delivered, began_s = sum(totals(ledger)["messages_delivered"] for _, ledger in fleets), time.monotonic()
+    events, windows = line.database[store.TRAINING_METRICS], line.database[store.DIRTY_WINDOWS]
+    if told := _waited(lambda: delivered - events.estimated_document_count(), watcher, "events that are not stored"):
+        return Booking(False, told)
+    stored_s = time.monotonic() - began_s
+    if told := _waited(windows.estimated_document_count, watcher, "windows that are not settled"):
+        return Booking(False, told, stored_s)
+    settled_s = time.monotonic() - began_s
     found = audit(line.database)
     differences = [*ledger_differences(line.database, found, expected), *([] if found.clean else [found.as_text()])]
     if differences or line.stored() != delivered:
-        return False, f"{line.stored()} stored of {delivered}; {len(differences)} differences: {differences[:3]}"
-    return True, f"{delivered:,} events of {len(expected):,} runs, each once, to the millijoule; the audit is clean"
+        told = f"{line.stored()} stored of {delivered}; {len(differences)} differences: {differences[:3]}"
+        return Booking(False, told, stored_s, settled_s)
+    told = f"{delivered:,} events of {len(expected):,} runs, each once, to the millijoule; the audit is clean"
+    return Booking(True, told, stored_s, settled_s)
 
 
-def _drained(line: Line, watcher: Watcher, delivered: int) -> str:
-    """Wait until all is stored and settled; return what stands still otherwise."""
-    before: tuple[int, int] | None = None
-    since_s = time.monotonic()
+def _waited(left: Callable[[], int], watcher: Watcher, what: str) -> str:
+    """Wait until nothing is left; return what stands still otherwise."""
+    before, since_s = -1, time.monotonic()
     while time.monotonic() - since_s < _STANDSTILL_S:
         if dead := watcher.dead():
             return f"not compared: {dead}"
-        left = delivered - line.database[store.TRAINING_METRICS].estimated_document_count()
-        now = left, line.database[store.DIRTY_WINDOWS].estimated_document_count()
-        if now == (0, 0):
+        if (now := left()) == 0:
             return ""
         if now != before:
             before, since_s = now, time.monotonic()
-        time.sleep(1)
-    return f"not compared: it stood still for {_STANDSTILL_S:.0f} s with (events, windows) left to do: {before}"
+        time.sleep(0.5)
+    return f"not compared: for {_STANDSTILL_S:.0f} s there were {before} {what}"

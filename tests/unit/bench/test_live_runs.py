@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from bench.live_runs.looks import Look
 from bench.live_runs.report import report
-from bench.live_runs.step import Plan, Step
+from bench.live_runs.step import Booking, Plan, Step
 from bench.live_runs.verdict import breaks
 
 _PER_S = 200.0
@@ -96,10 +96,13 @@ def test_a_process_that_ended_is_found_without_a_look() -> None:
 def test_a_report_tells_what_broke_and_how_it_showed() -> None:
     """Rates are of the looks after the warm-up; nothing is said of a step without looks."""
     looks = _looks(lambda at_s: 0.25 * _PER_S * at_s)
-    broken = Step(Plan(800, 180.0), looks, breaks(looks), "all there", True, 20.0, ["/readyz: 200 ok"])
-    lines = report([broken, Step(Plan(1600, 180.0), [], breaks([], "kafka has ended"), "not compared", False, 0.0, [])])
+    broken = Step(Plan(800, 180.0), looks, breaks(looks), Booking(True, "all there", 20.0, 90.0), ["/readyz: 200 ok"])
+    lines = report(
+        [broken, Step(Plan(1600, 180.0), [], breaks([], "kafka has ended"), Booking(False, "not compared"), [])]
+    )
     (row,) = (line for line in lines if line.startswith("| 800 | 3.0 | 200 |"))
     assert "| +25.0% |" in row
+    assert row.endswith("| yes | 20, 90 |")
     assert "| stream JVM | 0.50; 900 |  |" in lines
     assert "    /readyz: 200 ok" in lines
     assert any(line.startswith("1,600 live runs: a process died") for line in lines)
@@ -109,4 +112,6 @@ def test_too_few_looks_are_said() -> None:
     """Of a short step nobody may read that the lag was bounded."""
     looks = _looks(lambda at_s: 0.9 * _PER_S * at_s, looks=6)
     assert breaks(looks) == []
-    assert "too few looks to tell a trend" in report([Step(Plan(20, 60.0), looks, [], "all there", True, 1.0, [])])[-1]
+    assert (
+        "too few looks to tell a trend" in report([Step(Plan(20, 60.0), looks, [], Booking(True, "all there"), [])])[-1]
+    )
