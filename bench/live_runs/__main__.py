@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -47,6 +48,8 @@ def main() -> int:
     options = parser.parse_args()
     path = Path(__file__).parents[1] / "results" / f"live-runs-{time.strftime('%Y-%m-%dT%H%M%S')}.json"
     steps: list[Step] = []
+    for number in (signal.SIGINT, signal.SIGTERM):  # servers end with us, also where a shell started us to ignore one
+        signal.signal(number, signal.default_int_handler)
     try:
         for plan in _plans(options):
             _say(f"{plan.live:,} live runs for {plan.seconds / 60:g} minutes")
