@@ -6,6 +6,7 @@ A campaign can be stopped and taken up again: what is done, and what was emitted
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import random
@@ -92,11 +93,12 @@ class Campaign:
         self.page = self._start_page()
         self._live: tuple[Service, Path] | None = None
         self._unknown: set[str] = set()
+        self._broken_off: set[str] = set()
         self._take_up()
 
     def run(self, kind: Kind, number: int) -> Outcome:
         """Strike once, heal, and hold the line to the invariants; note it."""
-        self.number = number
+        self.number = self._unused(number)
         self.start_live()
         chance = random.Random(f"{self._seed}:{number}:{kind.name}")
         began_s = time.monotonic()
@@ -284,6 +286,12 @@ class Campaign:
         wait_for(lambda: self.line.lag() == 0, lambda: f"the stream to read on: {self.line.stream.tail()}")
         self.line.rejected = self.line.line.database[store.REJECTED_EVENTS].count_documents({})
         self._unknown = {event.run_id for event in self._events(None)} - self.line.expected.keys()
+        self._broken_off = self._unknown | {spool.name for spool in (self.data_dir / "spools").glob("*")}
+
+    def _unused(self, number: int) -> int:
+        """Return what a fault names its runs by: its number, or another where it was broken off and is repeated."""
+        taken = tuple(self._broken_off)
+        return next(n for n in itertools.count(number, 1000) if not any(run.endswith(f"-{n}") for run in taken))
 
 
 @contextmanager
