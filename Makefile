@@ -12,7 +12,8 @@ WORKERS ?= 2
 KILLS ?= 10
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test faults campaign lint pants-check format schema release-schemas release-data generate lock audit images images-test bench \
+.PHONY: help setup demo test faults campaign soak lint pants-check format schema release-schemas release-data generate lock audit \
+	images images-test bench \
 	k8s-secrets k8s-deploy k8s-check k8s-apply-check k8s-test clean
 
 help: ## list the verbs
@@ -40,6 +41,9 @@ faults: .venv/.ready ## the crash tests, each fault KILLS times (10; in `make te
 
 campaign: .venv/.ready ## the fault campaign: every kind of fault on one line, in a drawn order (ARGS='--help' teaches)
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+soak: .venv/.ready ## the campaign for a given time, an hour by default; what grows is measured (ARGS='--minutes 30 --seed 7')
+	@$(BIN)/python -m tests.faults --minutes 60 $(ARGS)
 
 lint: .venv/.ready ## ruff, mypy, and that generated code is fresh
 	@$(BIN)/ruff check $(SOURCES)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import psutil
-
-from bench.line import Line
 
 __all__ = ["cpu_seconds", "frozen", "resident_mb"]
 
 
-def cpu_seconds(line: Line, contestant: psutil.Process) -> dict[str, float]:
+def cpu_seconds(servers: Mapping[str, psutil.Process], contestant: psutil.Process) -> dict[str, float]:
     """Return the CPU seconds spent so far, by group; children that have ended count with their parent."""
     spent: dict[str, float] = defaultdict(float)
-    for group, process in _groups(line, contestant):
+    for group, process in _groups(servers, contestant):
         with contextlib.suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
             spent[group] += times.user + times.system + times.children_user + times.children_system
@@ -47,8 +45,8 @@ def frozen(contestant: psutil.Process) -> Iterator[None]:
                 process.resume()
 
 
-def _groups(line: Line, contestant: psutil.Process) -> Iterator[tuple[str, psutil.Process]]:
-    yield from line.servers().items()
+def _groups(servers: Mapping[str, psutil.Process], contestant: psutil.Process) -> Iterator[tuple[str, psutil.Process]]:
+    yield from servers.items()
     for process in [contestant, *contestant.children(recursive=True)]:
         with contextlib.suppress(psutil.NoSuchProcess):
             yield _part(contestant, process), process

@@ -77,7 +77,7 @@ def speed_trial(
         first = _worked_off(contestant, line, process, cold.sums, len(cold.messages), started_s)
         with frozen(process):
             produce(producer, warm.messages)
-            before = cpu_seconds(line, process)
+            before = cpu_seconds(line.servers(), process)
             started_s = time.monotonic()
         both = {**cold.sums, **warm.sums}
         second = _worked_off(contestant, line, process, both, len(warm.messages), started_s, before)
@@ -96,9 +96,9 @@ def _worked_off(
     if before is None:  # the servers' own start is nobody's work
         before = {name: sum(server.cpu_times()[:2]) for name, server in line.servers().items()}
     seconds = wait_until_stored(contestant, line, process, sums) - started_s
-    stored = cpu_seconds(line, process)
+    stored = cpu_seconds(line.servers(), process)
     _wait(lambda: contestant.settled(line), line, process, contestant, "it does not come to rest")
-    settled = cpu_seconds(line, process)
+    settled = cpu_seconds(line.servers(), process)
     found = problems(contestant, line, sums)
     if found:
         raise ResourceError(f"{contestant.name} did not store what the ledger says: {'; '.join(found)}")

@@ -112,7 +112,7 @@ def steady_trial(
         fleet = _fleet(line, runs, warm_up_s + seconds, ledger)
         for _ in _until(time.monotonic() + warm_up_s, line, process, contestant):
             time.sleep(_LOOK_S)
-        probes, before, load = _Probes(line, contestant), cpu_seconds(line, process), os.getloadavg()[0]
+        probes, before, load = _Probes(line, contestant), cpu_seconds(line.servers(), process), os.getloadavg()[0]
         stored, looks = contestant.stored(line), [resident_mb(process)]
         looked_s = time.monotonic()
         for now_s in _until(looked_s + seconds, line, process, contestant):
@@ -121,7 +121,7 @@ def steady_trial(
                 looks.append(resident_mb(process))
                 looked_s = now_s
         events = contestant.stored(line) - stored
-        spent_s = sum(cpu_seconds(line, process).values()) - sum(before.values())
+        spent_s = sum(cpu_seconds(line.servers(), process).values()) - sum(before.values())
         probes.close()
         if fleet.wait(120) != 0:
             raise ResourceError("the simulated runs did not end well")

@@ -6,6 +6,7 @@ A campaign can be stopped and taken up again: what is done, and what was emitted
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import random
@@ -33,13 +34,14 @@ from wattline_common.codec import Decoder
 from wattline_common.errors import ContractError
 from wattline_common.events import Event
 from wattline_common.registry import Registry
+from wattline_stack.demo import FAST_START_JAVA_OPTIONS
 from wattline_stack.ports import keep_ports
 from wattline_stack.servers import StoreServer
 from wattline_stack.services import Service
 
 __all__ = ["Campaign", "Kind", "Outcome", "campaign", "schedule"]
 
-_DONE, _STATE = "campaign.jsonl", "campaign.json"
+_DONE, _STATE, _TEMPORARY = "campaign.jsonl", "campaign.json", "tmp"
 _LIVE = ["--runs", "0", "--live", "3", "--speed", "8", "--emit-interval", "2"]
 _SERVERS = ("kafka", "registry", "store")
 _STORE_HEAP_MB = 2500  # what every fault writes stays until the end
@@ -82,6 +84,7 @@ class Campaign:
         self.proxy = proxy
         self.disks = disks
         self.data_dir = line.line.data_dir
+        self.temporary = self.data_dir / _TEMPORARY
         self.contract = ContractLine(line.line)
         self.number = 0
         self._seed = seed
@@ -90,11 +93,12 @@ class Campaign:
         self.page = self._start_page()
         self._live: tuple[Service, Path] | None = None
         self._unknown: set[str] = set()
+        self._broken_off: set[str] = set()
         self._take_up()
 
     def run(self, kind: Kind, number: int) -> Outcome:
         """Strike once, heal, and hold the line to the invariants; note it."""
-        self.number = number
+        self.number = self._unused(number)
         self.start_live()
         chance = random.Random(f"{self._seed}:{number}:{kind.name}")
         began_s = time.monotonic()
@@ -232,13 +236,17 @@ class Campaign:
         self._unknown.clear()
 
     def _events(self, runs: set[str] | None) -> list[Event]:
-        """Return what the topic has of some runs, or of all, as often as it came; without what is no event."""
+        """Return what the topic has of some runs, or of all, as often as it came; without what was refused."""
+        refused = {
+            (document["partition"], document["offset"])
+            for document in self.line.line.database[store.REJECTED_EVENTS].find({}, {"partition": 1, "offset": 1})
+        }
         registry = Registry(self.line.line.endpoints.schema_registry_url)
         decoder = Decoder(lambda schema_id: registry.schema_text(schema_id, kafka.TRAINING_EVENTS))
         keys = None if runs is None else {run.encode() for run in runs}
         found = []
         for message in topic_messages(self.line.line.endpoints, kafka.TRAINING_EVENTS):
-            if keys is None or message.key() in keys:
+            if (keys is None or message.key() in keys) and (message.partition(), message.offset()) not in refused:
                 with suppress(ContractError):
                     found.append(decoder.event(message.value()))
         return found
@@ -274,27 +282,41 @@ class Campaign:
         state = json.loads(path.read_text())
         self.line.expected |= {run: RunFigures(**figures) for run, figures in state["expected"].items()}
         self.line.take_up(state["line"])
+        self.line.wait_until_up()
+        wait_for(lambda: self.line.lag() == 0, lambda: f"the stream to read on: {self.line.stream.tail()}")
         self.line.rejected = self.line.line.database[store.REJECTED_EVENTS].count_documents({})
         self._unknown = {event.run_id for event in self._events(None)} - self.line.expected.keys()
+        self._broken_off = self._unknown | {spool.name for spool in (self.data_dir / "spools").glob("*")}
+
+    def _unused(self, number: int) -> int:
+        """Return what a fault names its runs by: its number, or another where it was broken off and is repeated."""
+        taken = tuple(self._broken_off)
+        return next(n for n in itertools.count(number, 1000) if not any(run.endswith(f"-{n}") for run in taken))
 
 
 @contextmanager
 def campaign(folder: Path, seed: int) -> Iterator[Campaign]:
     """Run a line for a campaign in a folder, or take up the one that is there.
 
-    The stream and the page reach the store through a proxy. Store and checkpoint have a disk of their own where file
-    systems can be mounted.
+    The stream and the page reach the store through a proxy, and have their temporary files in the folder. Store and
+    checkpoint have a disk of their own where file systems can be mounted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (port_name,) = StoreServer.port_names
     proxy = Proxy(keep_ports(folder, [port_name])[port_name])
     proxy.start()
-    through = {"MONGODB_URI": f"mongodb://127.0.0.1:{proxy.port}/"}
+    temporary = folder / _TEMPORARY
+    temporary.mkdir(exist_ok=True)
+    ours = {
+        "MONGODB_URI": f"mongodb://127.0.0.1:{proxy.port}/",
+        "TMPDIR": str(temporary),
+        "WATTLINE_SPARK_DRIVER_JAVA_OPTIONS": f"{FAST_START_JAVA_OPTIONS} -Djava.io.tmpdir={temporary}",
+    }
     try:
         with (
             disks(folder) as own,
             viewer() as somebody,
-            faulted_line(folder, _STORE_HEAP_MB, batch=2000, **through) as line,
+            faulted_line(folder, _STORE_HEAP_MB, batch=2000, **ours) as line,
         ):
             yield Campaign(line, proxy, seed, own, somebody)
     finally:
