@@ -15,6 +15,7 @@ __all__ = ["Broken", "Ended", "train"]
 _TRAINING = """
 import os, random, signal, sys, threading, time
 exec(sys.argv[3])
+random.seed(7)  # before Wattline starts, whose start must not draw from it either
 if sys.argv[1] == "on":
     import wattline
     run = wattline.track(model_name="fixed", emit_interval_s=0.1)
@@ -25,7 +26,6 @@ else:
         def __enter__(self): return self
         def __exit__(self, *_): pass
     run = Off()
-random.seed(7)
 weight = 0.0
 with run:
     for number in range(60):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.events import START, run_events
-from wattline_common.events import Event, RunStatus, StepCompleted
+from wattline_common.events import Event, RunFinished, RunStatus, StepCompleted
 from wattline_streaming.summary import nested, own_fields, source_updates
 
 
@@ -76,6 +76,14 @@ def test_totals_are_the_sums_of_the_sources() -> None:
     assert (fields["loss"], fields["step"]) == (0.1, 10)
     assert fields["methods"] == ["MODELLED"]
     assert fields["power_w"] is None, "a run that has ended draws nothing"
+
+
+def test_an_end_that_counts_too_few_events_lowers_nothing() -> None:
+    """What came is expected, whatever a source says of itself; else the count would fall when the end comes."""
+    *others, end = run_events("run")
+    assert isinstance(end, RunFinished)
+    events = [*others, dataclasses.replace(end, events_emitted=1)]
+    assert own_fields("run", gathered(events))["events_expected"] == len(events)
 
 
 def test_a_figure_stands_until_it_is_told_again() -> None:
