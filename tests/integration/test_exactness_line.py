@@ -72,6 +72,7 @@ class DyingStore:
     def __init__(self, database: Database[Document]) -> None:
         self._database = database
         self.writes_left: int | None = None
+        self._totals: dict[str, Document] = {}
 
     def __getitem__(self, name: str) -> Any:
         """Return a collection that counts its writes."""
@@ -83,6 +84,13 @@ class DyingStore:
             return operations
         self.writes_left -= 1
         return operations[: len(operations) // 2] if self.writes_left < 0 else operations
+
+    def hold_totals(self) -> None:
+        """Hold invariant 5 after each write, for whoever reads just then: every run has its totals, none is lower."""
+        for run in self._database[store.TRAINING_RUN_SUMMARY].find({}, dict.fromkeys(TOTALS, 1)):
+            before = self._totals.get(run["_id"], dict.fromkeys(TOTALS, 0.0))
+            assert [name for name in TOTALS if run[name] < before[name]] == [], run["_id"]
+            self._totals[run["_id"]] = run
 
     def die_if_due(self) -> None:
         """Raise what pymongo raises when the store goes away."""
@@ -114,6 +122,8 @@ class _DyingCollection:
             if done:
                 write(done, **options)
         finally:
+            if self._collection.name == store.TRAINING_RUN_SUMMARY:
+                self._owner.hold_totals()
             self._owner.die_if_due()  # whatever the answer was, it does not arrive
 
 

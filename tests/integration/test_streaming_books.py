@@ -117,6 +117,25 @@ def test_a_right_window_is_left_alone_and_a_late_event_is_added(
     assert audit(database).clean
 
 
+def test_a_window_of_the_right_count_and_a_wrong_sum_is_folded_anew(
+    database: Database[Document], spark: SparkSession
+) -> None:
+    """Settling compares energies too: an event that is missing and another that counts twice make the right number."""
+    line = Line(database, spark)
+    events = run_events("run", samples=10)
+    line.deliver(events)
+    line.now = START + datetime.timedelta(minutes=1) + DELAY
+    line.settler.step(line.now)
+    (right,) = database[store.AGGREGATED_METRICS].find()
+    wrong_kwh = 2.0 * right["aggregate"]["energy_kwh"]
+    database[store.AGGREGATED_METRICS].update_one({}, {"$set": {"aggregate.energy_kwh": wrong_kwh}})
+    line.deliver(events, offset=5000)  # duplicates mark the window, and change nothing
+    line.now += QUIET
+    assert line.settler.step(line.now) == Settled(windows=1, late=1, folded_anew=1)
+    (after,) = database[store.AGGREGATED_METRICS].find()
+    assert after["aggregate"]["energy_kwh"] == pytest.approx(right["aggregate"]["energy_kwh"], rel=1e-12)
+
+
 def test_a_late_window_that_is_right_is_told_again_as_it_stands(
     database: Database[Document], spark: SparkSession
 ) -> None:

@@ -7,14 +7,20 @@ import ctypes
 import signal
 import socket
 import stat
+import statistics
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import wattline
 from tests.untouched import Broken, train
+from wattline.meters.base import Reading
 from wattline.report import collect
 from wattline.spool_folders import SpoolRoot
+from wattline.testing import MemoryPublisher, ReplayMeter
 
 # Of the sampler's thread; without Wattline there is none, and then it is the main thread that is told.
 SAMPLER = (
@@ -200,3 +206,49 @@ def test_a_signal_without_a_handler_loses_nothing_that_was_measured(tmp_path: Pa
     assert train(tmp_path, "on", ENDINGS["handled"]).code == 143
     states = {run.status for run in collect(SpoolRoot(tmp_path / "spool"))}
     assert states == {"UNFINISHED", "STOPPED"}
+
+
+@pytest.mark.parametrize("steps_an_epoch", [1000, 1], ids=["few are sent", "each is sent"])
+def test_a_step_takes_less_than_a_percent_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps_an_epoch: int
+) -> None:
+    """Of a short step of 50 ms, while no server answers; in the median, as a busy machine stretches some."""
+    unreachable = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "SCHEMA_REGISTRY_URL": "http://127.0.0.1:1"}
+    for name, value in {**unreachable, "WATTLINE_SPOOL_DIR": str(tmp_path), "WATTLINE_FLUSH_TIMEOUT_S": "1"}.items():
+        monkeypatch.setenv(name, value)
+    longer_s = []
+    with wattline.track(meters=[ReplayMeter([60.0])], emit_interval_s=0.1) as run:
+        for number in range(200):
+            time.sleep(0.005)
+            began_s = time.perf_counter()
+            run.step(epoch=number // steps_an_epoch, step=number, loss=0.5, samples=1)
+            longer_s.append(time.perf_counter() - began_s)
+    sent = run.summary().events_by_type
+    assert sent["HardwareSampled"] > 5
+    assert (sent["StepCompleted"] == 200) is (steps_an_epoch == 1)
+    assert statistics.median(longer_s) < 0.01 * 0.05
+
+
+class _HangingMeter(ReplayMeter):
+    """A driver that answers when it is let, or after some seconds."""
+
+    def __init__(self) -> None:
+        super().__init__([60.0])
+        self.asked, self.let, self.answered = threading.Event(), threading.Event(), threading.Event()
+
+    def read(self, at_s: float) -> list[Reading]:
+        self.asked.set()
+        self.let.wait(10)
+        self.answered.set()
+        return super().read(at_s)
+
+
+def test_a_step_does_not_wait_for_a_meter() -> None:
+    """However long a driver takes to answer, the training goes on meanwhile."""
+    meter = _HangingMeter()
+    with wattline.track(meters=[meter], publisher=MemoryPublisher(), emit_interval_s=0.1) as run:
+        assert meter.asked.wait(20)
+        run.step(step=1, loss=0.5)
+        was_sooner = not meter.answered.is_set()
+        meter.let.set()
+    assert was_sooner
