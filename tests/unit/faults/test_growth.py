@@ -104,7 +104,7 @@ def test_each_life_begins_anew() -> None:
 def test_what_holds_the_data_may_grow() -> None:
     """The store and the topic hold every event: told, never a failure."""
     found = _judged(_readings("store journal", "disk", lambda at: 10.0 * at))
-    assert found.verdict is Verdict.GROWS_WITH_DATA
+    assert found.verdict is Verdict.MAY_GROW
     assert found.per_1000_events == pytest.approx(100)
     assert found.allowed is None
 
