@@ -38,8 +38,11 @@ def show_totals(summary: RunSummary, state: RunState, end: Forecast | None) -> N
         _figure(f"Emissions, {CO2E}", _short(EMISSIONS.text(summary["emissions_kg"])), _short(band))
         _figure("Power now", POWER.text(drawn_w), f"mean {POWER.text(mean_power_w(summary))}")
         _figure("Accuracy", percent(summary["accuracy"]), f"loss {plain(summary['loss'])}")
-        left = None if end is None or state.is_stale else state.duration_s * (end.planned / end.done - 1)
-        _figure("Duration", duration(state.duration_s), epoch if left is None else f"{duration(left)} left", epoch)
+        if end is None or state.is_stale:
+            _figure("Duration", duration(state.duration_s), epoch)
+        else:
+            left_s = state.duration_s * (end.planned / end.done - 1)
+            _figure("Duration", duration(state.duration_s), f"{duration(left_s)} left", epoch)
         _figure("Data age", age(state.age_s), state.freshness)
 
 
