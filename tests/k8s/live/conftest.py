@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +12,17 @@ from tests.browser import ARTIFACTS
 from tests.k8s.kubectl import Kubectl
 from tests.k8s.live.installation import Installation
 
-__all__ = ["Ready", "pytest_terminal_summary", "ready", "report"]
+__all__ = ["Ready", "pytest_collection_modifyitems", "pytest_terminal_summary", "ready", "report"]
 
 _READY_S = 600.0
+_FIRST = "test_local.py"  # it counts all that is in the installation, which the others share
 _told: list[str] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests of an installation with nothing in it be the first of those here."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: here in item.path.parents and item.path.name != _FIRST)
 
 
 @dataclass(frozen=True)

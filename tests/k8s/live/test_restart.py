@@ -31,7 +31,7 @@ def test_a_node_restart(ready: Ready, report: Callable[[str], None]) -> None:
             "set it to a command that ends the cluster's node as a power cut does, and starts it again",
         )
     installation = ready.installation
-    ledger = Fleet(installation, "--runs", "20", "--days", "1", "--seed", "9").ledger(240)
+    ledger = Fleet(installation, "--runs", "8", "--days", "1", "--seed", "9").ledger(240)
     emitted = ledger["totals"]["events"]
     runs = {"run_id": {"$in": list(ledger["runs"])}}
     stored = installation.ask_store(lambda database: database[store.TRAINING_METRICS].count_documents(runs))
