@@ -15,14 +15,16 @@ from tests.k8s.live.installation import Installation
 __all__ = ["Ready", "pytest_collection_modifyitems", "pytest_terminal_summary", "ready", "report"]
 
 _READY_S = 600.0
-_FIRST = "test_local.py"  # it counts all that is in the installation, which the others share
+# The one has an installation of its own, which a small node holds alone; the other counts all that is in the one that the
+# rest share.
+_FIRST = ("test_cluster.py", "test_local.py")
 _told: list[str] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests of an installation with nothing in it be the first of those here."""
+    """Let the tests that need a node, or an installation, with nothing in it be the first of those here."""
     here = Path(__file__).parent
-    items.sort(key=lambda item: here in item.path.parents and item.path.name != _FIRST)
+    items.sort(key=lambda item: here in item.path.parents and item.path.name not in _FIRST)
 
 
 @dataclass(frozen=True)
