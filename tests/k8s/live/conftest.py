@@ -15,8 +15,8 @@ from tests.k8s.live.installation import Installation
 __all__ = ["Ready", "pytest_collection_modifyitems", "pytest_terminal_summary", "ready", "report"]
 
 _READY_S = 600.0
-# The one has an installation of its own, which a small node holds alone; the other counts all that is in the one that the
-# rest share.
+# The one has an installation of its own, which a small node holds alone; the other counts all that is in the one that
+# the rest share.
 _FIRST = ("test_cluster.py", "test_local.py")
 _told: list[str] = []
 
