@@ -136,12 +136,14 @@ def _strike_store(campaign: Campaign, chance: random.Random, number: signal.Sign
 
 
 def _store_ended(number: signal.Signals, campaign: Campaign, chance: random.Random) -> str:
-    """Strike until a write was left without an answer: many are over too soon."""
+    """Strike until a write was left without an answer: many are over too soon, or came to a store that ends in order."""
     for tries in range(1, 9):
         at_s = _strike_store(campaign, chance, number, chance.uniform(0.1, 0.5))
         wait_for(lambda: campaign.line.server_pid("store") == 0, lambda: "the store to be gone")
         campaign.line.line.stack.restart("store")
-        if failed := [write for write in campaign.line.writes_under_way(at_s) if write["failed"]]:
+        line = campaign.line
+        struck = line.writes_under_way(at_s) if number == signal.SIGKILL else line.writes()
+        if failed := [write for write in struck if write["failed"]]:
             return f"{len(failed)} writes to {failed[0]['collection']} without an answer, at try {tries}"
     return ""
 
