@@ -136,7 +136,7 @@ def _strike_store(campaign: Campaign, chance: random.Random, number: signal.Sign
 
 
 def _store_ended(number: signal.Signals, campaign: Campaign, chance: random.Random) -> str:
-    """Strike until a write was left without an answer: many are over too soon, or came to a store that ends in order."""
+    """Strike until a write was left without an answer: many are over too soon; after SIGTERM it is a later one."""
     for tries in range(1, 9):
         at_s = _strike_store(campaign, chance, number, chance.uniform(0.1, 0.5))
         wait_for(lambda: campaign.line.server_pid("store") == 0, lambda: "the store to be gone")

@@ -6,6 +6,7 @@ All kinds, several times: `make campaign`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,7 @@ SUBSET = (
     "store: disk full",
     "all servers, stream and page: SIGKILL at once",
 )
+PAGE = Path(__file__).parents[2] / "docs" / "guarantees.md"
 BY_NAME = {kind.name: kind for kind in KINDS}
 
 
@@ -47,3 +49,12 @@ def test_a_line_that_was_struck_is_right_again(line: Campaign, name: str) -> Non
     before = len(line.done())
     line.run(kind, before)
     assert len(line.done()) == before + 1
+
+
+def test_the_table_is_of_faults_that_there_are() -> None:
+    """The page of guarantees has the last whole campaign: 25 kinds or more, each of them at least twice."""
+    _, _, text = PAGE.read_text(encoding="utf-8").partition("## The fault campaign\n")
+    _, *rows = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    struck = {name.strip(): int(times) for name, times, *_ in rows}
+    assert set(struck) <= set(BY_NAME)
+    assert sum(times >= 2 for times in struck.values()) >= 25
