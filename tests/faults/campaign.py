@@ -227,11 +227,13 @@ class Campaign:
         """Expect of runs that had no ledger, as they were struck, what they had brought to the topic; without a gap."""
         if not self._unknown:
             return
-        events = {(event.run_id, event.seq): event for event in self._events(self._unknown)}
-        for run_id in self._unknown:
-            seqs = sorted(seq for run, seq in events if run == run_id)
-            assert seqs == list(range(len(seqs))), f"{run_id} lost events: {seqs}"
-            assert seqs, f"{run_id} brought nothing"
+        events = {(event.run_id, event.source_id, event.seq): event for event in self._events(self._unknown)}
+        sources: dict[tuple[str, str], list[int]] = {}
+        for run_id, source_id, seq in sorted(events):
+            sources.setdefault((run_id, source_id), []).append(seq)
+        for (run_id, source_id), seqs in sources.items():
+            assert seqs == list(range(len(seqs))), f"{run_id} lost events of {source_id}: {seqs}"
+        assert {run_id for run_id, _ in sources} == self._unknown, f"some of {self._unknown} brought nothing"
         self.line.expected |= event_figures(events.values())
         self._unknown.clear()
 
@@ -264,6 +266,11 @@ class Campaign:
     # Taking up
 
     def _note(self, outcome: Outcome) -> None:
+        self._keep_state()
+        with (self.data_dir / _DONE).open("a") as file:
+            file.write(json.dumps(dataclasses.asdict(outcome)) + "\n")
+
+    def _keep_state(self) -> None:
         state = {
             "expected": {run: dataclasses.asdict(figures) for run, figures in self.line.expected.items()},
             "line": self.line.state(),
@@ -271,13 +278,12 @@ class Campaign:
         new = self.data_dir / f"{_STATE}.new"
         new.write_text(json.dumps(state))
         new.rename(self.data_dir / _STATE)
-        with (self.data_dir / _DONE).open("a") as file:
-            file.write(json.dumps(dataclasses.asdict(outcome)) + "\n")
 
     def _take_up(self) -> None:
         """Go on after the last fault that was noted; what came to the topic since is expected as it stands there."""
         path = self.data_dir / _STATE
         if not path.exists():
+            self._keep_state()
             return
         state = json.loads(path.read_text())
         self.line.expected |= {run: RunFigures(**figures) for run, figures in state["expected"].items()}
@@ -286,6 +292,8 @@ class Campaign:
         wait_for(lambda: self.line.lag() == 0, lambda: f"the stream to read on: {self.line.stream.tail()}")
         self.line.rejected = self.line.line.database[store.REJECTED_EVENTS].count_documents({})
         self._unknown = {event.run_id for event in self._events(None)} - self.line.expected.keys()
+        if self._unknown:
+            self.line.skip_histories()
         self._broken_off = self._unknown | {spool.name for spool in (self.data_dir / "spools").glob("*")}
 
     def _unused(self, number: int) -> int:

@@ -78,6 +78,11 @@ class FaultedLine:
         self._history_at = datetime.datetime.fromisoformat(state["history_at"])
         self._behind_at = datetime.datetime.fromisoformat(state["behind_at"])
 
+    def skip_histories(self) -> None:
+        """Leave out the day in which a fault that was broken off has its histories: runs are named by their start."""
+        self._history_at += datetime.timedelta(days=1)
+        self._behind_at -= datetime.timedelta(days=1)
+
     @property
     def checkpoint(self) -> Path:
         """Return where Spark keeps offsets and commits, or will."""
