@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from tests.browser import ARTIFACTS, Requests, chromium, until
+from tests.dashboard_pages import figures
 from wattline_common import store
 from wattline_common.store import Document
 from wattline_dashboard.formats import EMISSIONS, ENERGY
@@ -105,13 +106,6 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     context.close()
     assert requests.urls
     assert requests.outside() == []
-
-
-def figures(page: Page) -> dict[str, str]:
-    """Return the page's figures by label."""
-    labels = page.locator("[data-testid=stMetricLabel]").all_inner_texts()
-    values = page.locator("[data-testid=stMetricValue]").all_inner_texts()
-    return dict(zip(labels, values, strict=False))
 
 
 def shows(page: Page, label: str, value: str) -> None:

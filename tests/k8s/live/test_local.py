@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.browser import ARTIFACTS, Requests, chromium, until
+from tests.dashboard_pages import figures
 from tests.k8s.live.conftest import Ready
 from tests.k8s.live.fleet import audit_inside, running_fleet, wait_equal
 from tests.k8s.live.installation import Installation, wait_until
@@ -92,20 +93,17 @@ def test_the_dashboard_shows_both(work: Work) -> None:
         requests = Requests(page)
         url = f"http://127.0.0.1:{port}"
 
-        def figures() -> dict[str, str]:
-            labels = page.locator("[data-testid=stMetricLabel]").all_inner_texts()
-            values = page.locator("[data-testid=stMetricValue]").all_inner_texts()
-            return dict(zip(labels, values, strict=False))
-
         page.goto(f"{url}/runs?kind=simulated")
         page.wait_for_selector("[data-testid=stMetricValue]", timeout=60_000)
-        until(lambda: figures().get("Energy, simulated") == ENERGY.text(fleet_kwh), "the fleet's energy", 60)
-        assert figures()["Runs, simulated"] == str(len(work.fleet["runs"]))
+        until(lambda: figures(page).get("Energy, simulated") == ENERGY.text(fleet_kwh), "the fleet's energy", 60)
+        assert figures(page)["Runs, simulated"] == str(len(work.fleet["runs"]))
         ARTIFACTS.mkdir(exist_ok=True)
         page.screenshot(path=ARTIFACTS / "k8s-dashboard-runs.png")
         page.goto(f"{url}/run?run={work.training['_id']}")
         page.wait_for_selector("[data-testid=stMetricValue]", timeout=60_000)
-        until(lambda: figures().get("Energy") == ENERGY.text(work.training["energy_kwh"]), "the training's energy", 60)
+        until(
+            lambda: figures(page).get("Energy") == ENERGY.text(work.training["energy_kwh"]), "the training's energy", 60
+        )
         until(lambda: page.locator(".wattline-plot .main-svg").count() > 0, "its curves", 60)
         page.screenshot(path=ARTIFACTS / "k8s-dashboard-run.png")
         assert requests.outside() == []
