@@ -45,7 +45,7 @@ def _row(step: Step) -> list[str]:
         f"{sum(_cores(looks).values()):.2f}",
         f"{statistics.median(look.load_average for look in looks):.1f}",
         *(
-            "yes" if step.booking.is_once else "NO",
+            _ONCE[step.booking.is_once],
             f"{_after(step.booking.stored_s)}, {_after(step.booking.settled_s)}",
         ),
     ]
@@ -78,6 +78,7 @@ def _processes(steps: Sequence[Step]) -> Iterator[str]:
         yield f"| {_NAMES.get(name, name)} | " + " | ".join(cells) + " |"
 
 
+_ONCE = {True: "yes", False: "NO", None: "not compared"}
 _MOST_CHARACTERS = 400
 _NAMES = {"process": "stream driver", "jvm": "stream JVM", "python workers": "stream workers"}
 

@@ -50,9 +50,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Booking:
-    """What became of all that was acknowledged, and how long after the last event all was stored, and settled."""
+    """What became of all that was acknowledged, and how long after the last event all was stored, and settled.
 
-    is_once: bool
+    ``is_once`` is None when it could not be compared.
+    """
+
+    is_once: bool | None
     words: str
     stored_s: float | None = None
     settled_s: float | None = None
@@ -95,9 +98,9 @@ def _step(plan: Plan, line: Line, probes: Probes, say: Callable[[str], None]) ->
             _noticed(probes)
         shown = shows(line, probes, stream) if found else []
         try:
-            booking = Booking(False, "not compared: a process has ended") if dead else _booked(line, watcher, fleets)
+            booking = Booking(None, "not compared: a process has ended") if dead else _booked(line, watcher, fleets)
         except _SERVER_FAULTS as error:
-            booking = Booking(False, f"not compared: {error}")
+            booking = Booking(None, f"not compared: {error}")
         return Step(plan, looks, found, booking, shown)
     finally:
         watcher.close()
@@ -147,19 +150,19 @@ def _noticed(probes: Probes) -> None:
 def _booked(line: Line, watcher: Watcher, fleets: _Fleets) -> Booking:
     """Wait for all that was acknowledged, and compare it with the ledgers."""
     if not all(fleet.wait(_END_WITHIN_S) for fleet, _ in fleets):
-        return Booking(False, f"not compared: a simulator did not end within {_END_WITHIN_S:.0f} s of its time")
+        return Booking(None, f"not compared: a simulator did not end within {_END_WITHIN_S:.0f} s of its time")
     if any(fleet.exit_code for fleet, _ in fleets):
-        return Booking(False, f"not compared: a simulator failed: {[fleet.tail() for fleet, _ in fleets]}")
+        return Booking(None, f"not compared: a simulator failed: {[fleet.tail() for fleet, _ in fleets]}")
     expected: dict[str, RunFigures] = {}
     for _, ledger in fleets:
         expected |= fleet_figures(json.loads(ledger.read_text(encoding="utf-8")))
     delivered, began_s = sum(totals(ledger)["messages_delivered"] for _, ledger in fleets), time.monotonic()
     events, windows = line.database[store.TRAINING_METRICS], line.database[store.DIRTY_WINDOWS]
     if told := _waited(lambda: delivered - events.estimated_document_count(), watcher, "events that are not stored"):
-        return Booking(False, told)
+        return Booking(None, told)
     stored_s = time.monotonic() - began_s
     if told := _waited(windows.estimated_document_count, watcher, "windows that are not settled"):
-        return Booking(False, told, stored_s)
+        return Booking(None, told, stored_s)
     settled_s = time.monotonic() - began_s
     found = audit(line.database)
     differences = [*ledger_differences(line.database, found, expected), *([] if found.clean else [found.as_text()])]

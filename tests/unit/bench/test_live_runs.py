@@ -98,7 +98,7 @@ def test_a_report_tells_what_broke_and_how_it_showed() -> None:
     looks = _looks(lambda at_s: 0.25 * _PER_S * at_s)
     broken = Step(Plan(800, 180.0), looks, breaks(looks), Booking(True, "all there", 20.0, 90.0), ["/readyz: 200 ok"])
     lines = report(
-        [broken, Step(Plan(1600, 180.0), [], breaks([], "kafka has ended"), Booking(False, "not compared"), [])]
+        [broken, Step(Plan(1600, 180.0), [], breaks([], "kafka has ended"), Booking(None, "not compared"), [])]
     )
     (row,) = (line for line in lines if line.startswith("| 800 | 3.0 | 200 |"))
     assert "| +25.0% |" in row
