@@ -231,6 +231,8 @@ def _flush(options: argparse.Namespace, settings: Settings) -> int:
     print(f"{done.delivered} events of {done.sources} sources delivered{damaged}")
     for line in dict.fromkeys(refused):
         tell(f"given up: {line}")
+    if refused or done.damaged:
+        tell(f"the files of what was left out are kept, with the reasons, in {root.kept_aside}")
     if left:
         tell(f"{len(left)} sources are left, of other hosts; --other-hosts delivers them too")
     return 0

@@ -3,6 +3,7 @@
 spool/<source_id>/lock           held by the process that writes or delivers it, with its host and pid in it
 spool/<source_id>/00000001.seg   segments
 spool/<source_id>/account.json   what the segments that are gone said
+kept-aside/                      segments that could not be delivered whole
 runs.jsonl                       accounts of sources of which nothing is left to deliver, newest last
 """
 
@@ -21,6 +22,7 @@ from wattline.accounts import Account, Bookkeeper
 from wattline.identity import as_text, host_name
 from wattline.json_files import parsed, read_json
 from wattline.locks import Lock, is_locked
+from wattline.spool_aside import FOLDER
 from wattline.spool_records import scan
 from wattline.spool_segments import Item, SegmentQueue, read_account, segment_paths
 
@@ -159,6 +161,11 @@ class SpoolRoot:
     def spool(self) -> Path:
         """Where the sources' folders are."""
         return self.path / "spool"
+
+    @property
+    def kept_aside(self) -> Path:
+        """Where segments are that could not be delivered whole."""
+        return self.path / FOLDER
 
     @property
     def history_path(self) -> Path:

@@ -1,6 +1,7 @@
 """The segments of one source's folder, oldest first: read, acknowledged, and removed when all of it is acknowledged.
 
-Before a segment goes, its events are added to ``account.json`` beside it, so that a report knows of them.
+Before a segment goes, its events are added to ``account.json`` beside it, so that a report knows of them. One that was
+damaged, or of which Kafka refused an event, is kept aside.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 
 from wattline.accounts import Account, Bookkeeper
 from wattline.json_files import read_json
+from wattline.spool_aside import keep_aside
 from wattline.spool_records import Record, scan
 
 __all__ = ["SUFFIX", "Item", "Outlet", "Segment", "SegmentQueue", "read_account", "segment_paths"]
@@ -35,6 +37,8 @@ class Segment:
     unread: deque[Record] = field(default_factory=deque)
     outstanding: int = 0
     settled: int = 0
+    refused: int = 0
+    """Of the settled ones, those that were not delivered and never can be."""
     exhausted: bool = False
     """Whether it was read to its end after nothing could be appended any more."""
     gone: bool = False
@@ -126,6 +130,7 @@ class SegmentQueue:
             item.segment.outstanding -= 1
             item.segment.settled += 1
             if not delivered:
+                item.segment.refused += 1
                 self._kept["dropped"] = self.dropped + 1
             if item.segment.complete:
                 self._retire()
@@ -142,8 +147,7 @@ class SegmentQueue:
         with self._lock:
             if not self._segments or not self._segments[0].complete:
                 return False
-            segment = self._segments.popleft()
-            self._remove(segment)
+            self._remove(self._segments.popleft(), given_up=True)
             return True
 
     def is_done(self) -> bool:
@@ -183,13 +187,18 @@ class SegmentQueue:
         self._read_on(segment)  # what was appended since
         return not segment.unread
 
-    def _remove(self, segment: Segment) -> None:
+    def _remove(self, segment: Segment, *, given_up: bool = False) -> None:
         segment.gone = True
+        reasons = []
         with contextlib.suppress(OSError):
-            records = scan(segment.path.read_bytes(), complete=True).records
-            self._keep(segment, records)
+            found = scan(segment.path.read_bytes(), complete=True)
+            self._keep(segment, found.records)
+            counts = {"damaged records": found.damaged, "events that cannot be sent": segment.refused}
+            reasons = [f"{count} {what}" for what, count in counts.items() if count]
         with contextlib.suppress(OSError):
-            segment.path.unlink()
+            if reasons and not given_up:
+                keep_aside(segment.path, self._folder.parents[1], ", ".join(reasons))
+            segment.path.unlink(missing_ok=True)
 
     def _keep(self, segment: Segment, records: list[Record]) -> None:
         """Add a segment's events to the account, once, and what of them is given up."""

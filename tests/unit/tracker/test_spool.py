@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from wattline.guard import Problems
 from wattline.locks import Lock, is_locked
 from wattline.spool import Spool
+from wattline.spool_aside import keep_aside
 from wattline.spool_folders import SpoolRoot
 from wattline.spool_records import Record, scan
 from wattline.spool_segments import SegmentQueue, segment_paths
@@ -157,6 +158,73 @@ def test_damage_in_a_file_is_counted_and_the_rest_delivered(tmp_path: Path) -> N
     assert leftover.damaged == 2
     leftover.close()
     assert SpoolRoot(tmp_path).history()[0].events == 9
+
+
+@pytest.mark.parametrize(
+    ("foreign", "refused", "reason"),
+    [
+        (b"WLS2 of a later release", False, "1 damaged records"),
+        (b"", True, "1 events that cannot be sent"),
+        (b"WLS2", True, "1 damaged records, 1 events that cannot be sent"),
+    ],
+)
+def test_what_cannot_be_delivered_is_kept_aside_with_the_reason(
+    tmp_path: Path, foreign: bytes, refused: bool, reason: str
+) -> None:
+    """The file as it was; moved back it is delivered again."""
+    _written(tmp_path, 10).end()
+    root = SpoolRoot(tmp_path)
+    (path,) = segment_paths(root.folders()[0].path)
+    path.write_bytes(path.read_bytes() + foreign)
+    content = path.read_bytes()
+    assert _delivered(root, refuses_first=refused) == 10 - refused
+    assert root.folders() == []
+    (kept,) = root.kept_aside.glob("*.seg")
+    assert kept.read_bytes() == content
+    assert (root.kept_aside / "reasons.txt").read_text(encoding="utf-8") == f"{kept.name}: {reason}\n"
+    again = root.spool / "again"
+    again.mkdir()
+    kept.rename(again / "00000001.seg")
+    assert _delivered(root, refuses_first=False) == 10
+
+
+def test_a_segment_that_is_given_up_for_room_is_not_kept_aside(tmp_path: Path) -> None:
+    """Damage in it does not change that its room is needed."""
+    _written(tmp_path, 10).end()
+    root = SpoolRoot(tmp_path)
+    (path,) = segment_paths(root.folders()[0].path)
+    path.write_bytes(path.read_bytes() + b"WLS2")
+    (leftover,) = root.leftovers()
+    assert leftover.drop_oldest()
+    assert not root.kept_aside.exists()
+
+
+def test_what_is_kept_aside_is_bounded_and_keeps_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old files go; the folder stays small."""
+    monkeypatch.setattr("wattline.spool_aside._MOST_BYTES", 2500)
+    for number in range(5):
+        path = tmp_path / "spool" / f"source-{number}" / "00000001.seg"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes(1000))
+        os.utime(path, (number, number))
+        keep_aside(path, tmp_path, "a test")
+    assert sorted(each.name for each in (tmp_path / "kept-aside").glob("*.seg")) == [
+        "source-3-00000001.seg",
+        "source-4-00000001.seg",
+    ]
+
+
+def _delivered(root: SpoolRoot, *, refuses_first: bool) -> int:
+    """Take all that the dead have left; return how many events Kafka took."""
+    delivered = 0
+    for leftover in root.leftovers():
+        refuses = refuses_first
+        while (item := leftover.take()) is not None:
+            leftover.settle(item, delivered=not refuses)
+            delivered += not refuses
+            refuses = False
+        leftover.close()
+    return delivered
 
 
 def test_the_history_is_bounded_and_keeps_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
