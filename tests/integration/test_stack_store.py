@@ -16,7 +16,11 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from tests.integration.stack_helpers import client, journal, only, running
 from wattline_common.errors import ResourceError
+from wattline_common.store import PIPELINE_HEALTH, STREAMING
 from wattline_stack import Stack, StackSettings
+from wattline_streaming.figures import Figures
+from wattline_streaming.report import Report
+from wattline_streaming.vitals import QUERY, Vitals
 
 SMALL_HEAP_MB = 64
 EXCEEDED_MEMORY_LIMIT = 146
@@ -169,14 +173,7 @@ def test_a_full_heap_refuses_growth_and_serves_the_rest(stack_settings: StackSet
     """Near its heap's end the store refuses inserts and upserts by name of the setting; reads and deletes go on."""
     with running(only("store", stack_settings, tmp_path, store_heap_mb=SMALL_HEAP_MB)) as stack, client(stack) as mongo:
         things = mongo.test.things
-        batch, error = 0, None
-        while error is None:
-            try:
-                things.insert_many([{"_id": f"{batch}-{row}", "text": "x" * 500} for row in range(200)])
-                batch += 1
-            except OperationFailure as caught:
-                error = caught
-            assert batch < 2000, "the guard never refused"
+        batch, error = _fill(things)
         assert error.code == EXCEEDED_MEMORY_LIMIT
         assert "WATTLINE_STORE_HEAP_MB" in str(error)
         with pytest.raises(OperationFailure, match="embedded store is full"):
@@ -189,6 +186,30 @@ def test_a_full_heap_refuses_growth_and_serves_the_rest(stack_settings: StackSet
         stack.kill("store")
         stack.restart("store")  # a heap that was enough to serve is enough to replay
         assert things.count_documents({}) == kept
+
+
+def test_a_full_heap_still_takes_the_streams_word(stack_settings: StackSettings, tmp_path: Path) -> None:
+    """What keeps the stream from its work is told on a page that reads this store, though it takes nothing new."""
+    with running(only("store", stack_settings, tmp_path, store_heap_mb=SMALL_HEAP_MB)) as stack, client(stack) as mongo:
+        health, vitals = mongo.test[PIPELINE_HEALTH], Vitals(300)
+        report = Report(health, Figures(), vitals)
+        report.step()  # there was room when the stream came up
+        _, error = _fill(mongo.test.things)
+        vitals.note(QUERY, str(error))
+        report.step()
+        told = health.find_one({"_id": STREAMING})
+        assert told is not None
+        assert "WATTLINE_STORE_HEAP_MB" in told["figures"]["problems"][QUERY]
+
+
+def _fill(things: pymongo.collection.Collection[dict[str, Any]]) -> tuple[int, OperationFailure]:
+    """Insert until the store refuses; return how many batches of 200 it took, and its refusal."""
+    for batch in range(2000):
+        try:
+            things.insert_many([{"_id": f"{batch}-{row}", "text": "x" * 500} for row in range(200)])
+        except OperationFailure as error:
+            return batch, error
+    raise AssertionError("the guard never refused")
 
 
 def _insert_within(things: pymongo.collection.Collection[dict[str, Any]], deadline_s: float) -> None:

@@ -38,8 +38,10 @@ class Report:
 
     def step(self) -> None:
         """Write once; a store that is away does not matter, the next report tells it."""
-        try:
-            self._health.update_one({"_id": STREAMING}, {"$set": {"figures": self._told()}}, upsert=True)
+        found, told = {"_id": STREAMING}, {"$set": {"figures": self._told()}}
+        try:  # an embedded store that is full refuses upserts, and still takes a change: so the cause is told there
+            if not self._health.update_one(found, told).matched_count:
+                self._health.update_one(found, told, upsert=True)
         except PyMongoError as error:
             _LOG.warning("how the stream does is not in the store: %s", error)
 
