@@ -19,6 +19,7 @@ __all__ = [
     "BASE",
     "BLOCK_MANAGER_PORT",
     "COMBINATIONS",
+    "NEEDS",
     "ROOT",
     "Combination",
     "Object",
@@ -37,7 +38,11 @@ Object = dict[str, Any]
 BLOCK_MANAGER_PORT = 7079
 
 # A component that needs others, or that has no sense with an overlay, says so in its kustomization.yaml, and here.
-NEEDS = {"network-policies/executors": ("network-policies", "spark-executors")}
+NEEDS = {
+    "budgets/prometheus": ("budgets",),
+    "network-policies/budgets": ("network-policies", "budgets"),
+    "network-policies/executors": ("network-policies", "spark-executors"),
+}
 ONLY_WITH: dict[str, set[str]] = {
     "embedded-store": {"local"},  # the cluster has no MongoDB in whose place it could stand
     "sidecar": set(),  # for Jobs of others, in kustomizations of their own: test_sidecar.py
@@ -77,7 +82,8 @@ def _combinations() -> Iterator[Combination]:
         there = {name.removeprefix("../../components/") for name in yaml.safe_load(path.read_text())["components"]}
         for component in components:
             if component not in there and overlay in ONLY_WITH.get(component, {overlay}):
-                yield Combination(overlay, (*NEEDS.get(component, ()), component))
+                lacking = (name for name in NEEDS.get(component, ()) if name not in there)
+                yield Combination(overlay, (*lacking, component))
 
 
 BASE = Combination()

@@ -1,4 +1,4 @@
-"""Promises of components/prometheus: alerts and board ask for what the stream really exposes."""
+"""Promises of components/prometheus and budgets/prometheus: they ask for what stream and dashboard really expose."""
 
 from __future__ import annotations
 
@@ -8,32 +8,50 @@ import re
 import pytest
 
 from tests.k8s.conftest import Render
-from tests.k8s.rendered import ROOT, Combination, Object, named, pods, text_of
+from tests.k8s.rendered import NEEDS, ROOT, Combination, Object, named, pods, text_of
 
 _METRIC = re.compile(r"\bwattline_[a-z_]+\b")
 _ROW = re.compile(r"^\| `(wattline_[a-z_]+)` \| (.*?) \|", re.MULTILINE)
 _LABELS = re.compile(r"by \(([a-z, ]+)\) *\(.*?(wattline_[a-z_]+)")
 
 
+PARTS = {"prometheus": ("streaming", "streaming"), "budgets/prometheus": ("budgets", "dashboard")}
+"""Rule and PodMonitor of each component."""
+
+
+@pytest.fixture(params=PARTS)
+def component(request: pytest.FixtureRequest) -> str:
+    """Return a component that alerts."""
+    found: str = request.param
+    return found
+
+
 @pytest.fixture
-def objects(render: Render) -> list[Object]:
+def objects(component: str, render: Render) -> list[Object]:
     """Return the local overlay with the component."""
-    return render(Combination("local", ("prometheus",)))
+    return render(Combination("local", (*NEEDS.get(component, ()), component)))
 
 
 def exposed() -> dict[str, set[str]]:
-    """Return label names by metric, from the table that services/streaming's own tests hold to /metrics."""
-    text = (ROOT / "services" / "streaming" / "README.md").read_text(encoding="utf-8")
-    return {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in _ROW.findall(text)}
-
-
-def expressions(objects: list[Object]) -> list[str]:
-    """Return all PromQL of rules and board."""
-    rules = [
-        rule for group in named(objects, "PrometheusRule", "streaming")["spec"]["groups"] for rule in group["rules"]
+    """Return label names by metric, from the tables that the services' own tests hold to /metrics."""
+    texts = [
+        (ROOT / "services" / name / "README.md").read_text(encoding="utf-8") for name in ("streaming", "dashboard")
     ]
-    board = json.loads(text_of(objects, "ConfigMap", "wattline-board")["wattline.json"])
-    return [rule["expr"] for rule in rules] + [t["expr"] for panel in board["panels"] for t in panel["targets"]]
+    return {name: set(re.findall(r"`(\w+)`", labels)) for text in texts for name, labels in _ROW.findall(text)}
+
+
+def rules(objects: list[Object], component: str) -> list[Object]:
+    """Return the component's alerts."""
+    groups = named(objects, "PrometheusRule", PARTS[component][0])["spec"]["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def board(objects: list[Object]) -> list[str]:
+    """Return what the board asks for; nothing where there is none."""
+    if not any(each["metadata"]["name"] == "wattline-board" for each in objects):
+        return []
+    found = json.loads(text_of(objects, "ConfigMap", "wattline-board")["wattline.json"])
+    return [target["expr"] for panel in found["panels"] for target in panel["targets"]]
 
 
 def unknown_metrics(texts: list[str], known: dict[str, set[str]]) -> list[str]:
@@ -47,10 +65,10 @@ def unknown_metrics(texts: list[str], known: dict[str, set[str]]) -> list[str]:
     return found
 
 
-def test_only_metrics_that_exist(objects: list[Object]) -> None:
+def test_only_metrics_that_exist(objects: list[Object], component: str) -> None:
     """An alert on a metric that nobody exposes would never fire."""
-    texts = expressions(objects)
-    assert len(texts) > 15
+    texts = [rule["expr"] for rule in rules(objects, component)] + board(objects)
+    assert len(texts) > {"prometheus": 15, "budgets/prometheus": 2}[component]
     assert unknown_metrics(texts, exposed()) == []
 
 
@@ -61,17 +79,16 @@ def test_a_metric_that_does_not_exist_is_found() -> None:
     assert unknown_metrics(["max by (who) (wattline_problem)"], known) == ["wattline_problem{who}"]
 
 
-def test_every_alert_says_what_to_do(objects: list[Object]) -> None:
+def test_every_alert_says_what_to_do(objects: list[Object], component: str) -> None:
     """A person woken by it knows what happened and where to look."""
-    for group in named(objects, "PrometheusRule", "streaming")["spec"]["groups"]:
-        for rule in group["rules"]:
-            assert rule["labels"]["severity"] in {"critical", "warning", "info"}
-            assert rule["annotations"].keys() == {"summary", "description"}
+    for rule in rules(objects, component):
+        assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+        assert rule["annotations"].keys() == {"summary", "description"}
 
 
-def test_what_is_scraped_is_there(objects: list[Object]) -> None:
-    """The PodMonitor selects the stream, and a port that it has."""
-    monitor = named(objects, "PodMonitor", "streaming")["spec"]
+def test_what_is_scraped_is_there(objects: list[Object], component: str) -> None:
+    """The PodMonitor selects a workload, and a port that it has."""
+    monitor = named(objects, "PodMonitor", PARTS[component][1])["spec"]
     (pod,) = [each for each in pods(objects) if each.selected_by(monitor["selector"]["matchLabels"])]
     (endpoint,) = monitor["podMetricsEndpoints"]
     assert endpoint["path"] == "/metrics"

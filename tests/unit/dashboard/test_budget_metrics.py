@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import socket
 import urllib.request
 from pathlib import Path
@@ -22,6 +23,7 @@ from wattline_dashboard.budget_metrics import BudgetCollector
 from wattline_dashboard.budgets import BudgetFile
 from wattline_dashboard.settings import DashboardSettings
 
+README = Path(__file__).resolve().parents[3] / "services" / "dashboard" / "README.md"
 LABELS = {"owner": "user", "name": "ada", "per": "month", "measure": "energy", "counts": "real"}
 
 
@@ -60,6 +62,19 @@ def test_a_passed_budget_is_told(tmp_path: Path) -> None:
     assert len(fake.asked) == asked, "scrapes in a row cost the store nothing"
     _budget(path, energy_kwh * 10)
     assert registry.get_sample_value("wattline_budget_passed", LABELS) == 0.0
+
+
+def test_the_readme_names_every_metric_and_its_labels(tmp_path: Path) -> None:
+    """What an alert can ask for stands there, and nothing else."""
+    fake = FakeStore()
+    energy_kwh = _windows(fake)
+    told = {
+        sample.name: set(sample.labels)
+        for metric in _registry(fake, _budget(tmp_path / "b.toml", energy_kwh)).collect()
+        for sample in metric.samples
+    }
+    rows = re.findall(r"^\| `(wattline_\w+)` \| (.*?) \|", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows} == told
 
 
 def test_what_cannot_be_told_is_a_problem_not_a_figure(tmp_path: Path) -> None:
