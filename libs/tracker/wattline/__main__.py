@@ -52,9 +52,12 @@ The run ends as UNKNOWN, since only their parent is told how processes ended; as
 is started anew goes on with its run. Exit codes: 0 the run is over, 2 there is nothing to watch.
 """
 _FLUSH_EPILOG = """\
-Exit codes: 0 nothing is left to deliver, 1 the servers are away (try again), 2 a setting is wrong. Sources that are
-alive deliver by themselves and are left alone. Events that were delivered before are known by their identity to whoever
-reads them, so a flush that was cut short can be repeated.
+Sources that are alive deliver by themselves and are left alone. Events that were delivered before are known by their
+identity to whoever reads them, so a flush that was cut short can be repeated. A file that is damaged, of a later
+release, or holds what Kafka refuses is kept aside with the reason.
+
+Exit codes: 0 all of this host that can be delivered is, 1 the servers are away or something is left (try again), 2 a
+setting is wrong.
 """
 _DOCTOR_EPILOG = """\
 It builds the very meters that a run would have here, reads them twice, a second apart, while it keeps one CPU busy, and
@@ -115,6 +118,9 @@ def _parser() -> argparse.ArgumentParser:
         "--other-hosts",
         action="store_true",
         help="also what other hosts have left in a shared folder; only when nothing runs there",
+    )
+    flushing.add_argument(
+        "--kept-aside", action="store_true", help="first put back what was kept aside: after an upgrade or a repair"
     )
     doctor = command("doctor", "tell which meters work here, and what would be better", _doctor, _DOCTOR_EPILOG)
     doctor.add_argument("--json", action="store_true", help="as JSON")
@@ -225,17 +231,30 @@ def _flush(options: argparse.Namespace, settings: Settings) -> int:
     def tell(line: str) -> None:
         sys.stderr.write(f"wattline flush: {line}\n")
 
+    if options.kept_aside:
+        tell(f"{root.take_back()} sources were kept aside, and are tried again")
     done = flush(root, courier, tell, patience_s=options.timeout, other_hosts=options.other_hosts)
-    left = [folder for folder in root.folders() if not folder.live]
     damaged = f", {done.damaged} damaged records left out" if done.damaged else ""
     print(f"{done.delivered} events of {done.sources} sources delivered{damaged}")
     for line in dict.fromkeys(refused):
         tell(f"given up: {line}")
     if refused or done.damaged:
-        tell(f"the files of what was left out are kept, with the reasons, in {root.kept_aside}")
-    if left:
-        tell(f"{len(left)} sources are left, of other hosts; --other-hosts delivers them too")
-    return 0
+        tell(
+            f"the files of what was left out are kept, with the reasons, in {root.kept_aside}; --kept-aside tries again"
+        )
+    return _tell_left(root, tell)
+
+
+def _tell_left(root: SpoolRoot, tell: Callable[[str], None]) -> int:
+    """Say what is left, and why; return the exit code, which other hosts' folders do not matter to."""
+    left = [folder for folder in root.folders() if not folder.live]
+    elsewhere = sum(not folder.here for folder in left)
+    if elsewhere:
+        tell(f"{elsewhere} sources are left, of other hosts; --other-hosts delivers them too")
+    here = len(left) - elsewhere
+    if here:
+        tell(f"{here} sources are left: they ended just now, or their folders in {root.spool} cannot be changed")
+    return 1 if here else 0
 
 
 def _doctor(options: argparse.Namespace, _: Settings) -> int:

@@ -207,9 +207,10 @@ def _sweep(parent: Path) -> None:
     """Remove what runs that ended without a word have left."""
     for folder in itertools.islice(parent.iterdir(), _SWEPT):
         with contextlib.suppress(OSError):
-            ranks = list(folder.glob("*.rank"))
-            if ranks and not any(_living(path) for path in ranks):
-                (folder / _MEASURING).unlink(missing_ok=True)
+            ranks, measuring = list(folder.glob("*.rank")), Lock(folder / _MEASURING)
+            # Held meanwhile: a process that joins now measures from its next look on, by a lock that nobody removes.
+            if ranks and not any(_living(path) for path in ranks) and measuring.acquire():
+                measuring.release(remove=not any(folder.glob("*.rank")))
                 folder.rmdir()
 
 

@@ -22,9 +22,10 @@ from wattline.accounts import Account, Bookkeeper
 from wattline.identity import as_text, host_name
 from wattline.json_files import parsed, read_json
 from wattline.locks import Lock, is_locked
-from wattline.spool_aside import FOLDER
+from wattline.private_files import open_private
+from wattline.spool_aside import FOLDER, keep_aside, take_back
 from wattline.spool_records import scan
-from wattline.spool_segments import Item, SegmentQueue, read_account, segment_paths
+from wattline.spool_segments import SUFFIX, Item, SegmentQueue, read_account, segment_paths
 
 __all__ = ["Leftover", "SourceFolder", "SpoolRoot", "Waiting"]
 
@@ -101,10 +102,13 @@ class SourceFolder:
         return Waiting(account, live, self.here, events, size, dropped, damaged)
 
     def remove(self) -> None:
-        """Remove the folder, which this process holds."""
+        """Remove the folder, which this process holds; a segment that is left is kept aside, or else stays."""
         for path in self.path.iterdir():
-            if path.name != _LOCK:
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                if path.suffix == SUFFIX:
+                    keep_aside(path, self.path.parents[1], "it was left when all else was delivered")
+                elif path.name != _LOCK:
+                    path.unlink(missing_ok=True)
         self.lock.release(remove=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()
@@ -210,6 +214,10 @@ class SpoolRoot:
                     folder.lock.write(json.dumps(owner))
                     yield Leftover(self, folder)
 
+    def take_back(self) -> int:
+        """Put into the spool again what was kept aside; return of how many sources."""
+        return take_back(self.path, self.spool)
+
     def archive(self, folder: SourceFolder, dropped: int = 0) -> None:
         """Keep the account of a folder of which nothing is left, and remove it."""
         account = Account.from_json(read_account(folder.path).get("account", {}))
@@ -220,12 +228,16 @@ class SpoolRoot:
         folder.remove()
 
     def history(self) -> list[Account]:
-        """Return the accounts of sources that were delivered, oldest first; a damaged line is left out."""
+        """Return the accounts of sources that were delivered, oldest first; a damaged line is left out.
+
+        A source has a second one when what was kept aside of it was delivered later: the one with more events holds.
+        """
         found: dict[str, Account] = {}
         for line in _content(self.history_path).decode(errors="replace").splitlines():
             with contextlib.suppress(ValueError):
                 account = Account.from_json(parsed(line))
-                if account.source_id:
+                known = found.get(account.source_id)
+                if account.source_id and (known is None or known.events <= account.events):
                     found[account.source_id] = account
         return list(found.values())
 
@@ -235,7 +247,7 @@ class SpoolRoot:
         while not lock.acquire() and time.monotonic() < until_s:
             time.sleep(0.01)
         try:
-            with self.history_path.open("a", encoding="utf-8") as file:
+            with open_private(self.history_path, "a") as file:
                 file.write(f"{json.dumps(account.as_json())}\n")
             if lock.held and _size(self.history_path) > _HISTORY_BYTES:
                 self._forget_half()
@@ -245,7 +257,8 @@ class SpoolRoot:
     def _forget_half(self) -> None:
         lines = self.history_path.read_text(encoding="utf-8").splitlines(keepends=True)
         unfinished = self.history_path.with_suffix(".part")
-        unfinished.write_text("".join(lines[len(lines) // 2 :]), encoding="utf-8")
+        with open_private(unfinished, "w") as file:
+            file.writelines(lines[len(lines) // 2 :])
         unfinished.replace(self.history_path)
 
 

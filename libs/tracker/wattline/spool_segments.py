@@ -39,6 +39,7 @@ class Segment:
     settled: int = 0
     refused: int = 0
     """Of the settled ones, those that were not delivered and never can be."""
+    damaged: int = 0
     exhausted: bool = False
     """Whether it was read to its end after nothing could be appended any more."""
     gone: bool = False
@@ -174,6 +175,7 @@ class SegmentQueue:
         found = scan(data, complete=segment.complete)
         segment.unread.extend(found.records)
         segment.offset += found.end
+        segment.damaged += found.damaged
         self.damaged += found.damaged
 
     def _retire(self) -> None:
@@ -189,16 +191,15 @@ class SegmentQueue:
 
     def _remove(self, segment: Segment, *, given_up: bool = False) -> None:
         segment.gone = True
-        reasons = []
         with contextlib.suppress(OSError):
-            found = scan(segment.path.read_bytes(), complete=True)
-            self._keep(segment, found.records)
-            counts = {"damaged records": found.damaged, "events that cannot be sent": segment.refused}
-            reasons = [f"{count} {what}" for what, count in counts.items() if count]
-        with contextlib.suppress(OSError):
+            self._keep(segment, scan(segment.path.read_bytes(), complete=True).records)
+        counts = {"damaged records": segment.damaged, "events that cannot be sent": segment.refused}
+        reasons = [f"{count} {what}" for what, count in counts.items() if count]
+        with contextlib.suppress(OSError):  # what cannot be moved stays; `SourceFolder.remove` tries again
             if reasons and not given_up:
                 keep_aside(segment.path, self._folder.parents[1], ", ".join(reasons))
-            segment.path.unlink(missing_ok=True)
+            else:
+                segment.path.unlink()
 
     def _keep(self, segment: Segment, records: list[Record]) -> None:
         """Add a segment's events to the account, once, and what of them is given up."""

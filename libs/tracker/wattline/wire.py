@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, Message
 from wattline.courier import Undelivered
 from wattline.spool_records import Record
 from wattline_common.codec import frame
-from wattline_common.errors import ConfigurationError
+from wattline_common.errors import ContractError
 from wattline_common.events import HardwareSampled, RunFinished, RunStarted, StepCompleted
 from wattline_common.kafka import REFUSED, TRAINING_EVENTS, producer, refused, require_topics
 from wattline_common.registry import Registry
@@ -74,13 +74,17 @@ class KafkaWire:
             self._ids[kind.AVRO_NAME, len(VERSIONS[kind.AVRO_NAME])] = self._registry.schema_id(kind)
 
     def message(self, record: Record) -> bytes:
-        """Return the framed body; the registry is asked once for each schema."""
+        """Return the framed body; the registry is asked once for each schema.
+
+        Raises `ContractError` for a record of a later release: it can never be sent from here, and is kept aside.
+        """
         schema = record.name, record.version
         if schema not in self._ids:
             if record.name not in _KINDS or record.version > len(VERSIONS[record.name]):
-                raise ConfigurationError(
+                raise ContractError(
+                    "unknown_version",
                     f"the spool holds {record.name} version {record.version}, which this Wattline does not know; "
-                    "install the version that wrote it, or a newer one"
+                    "install the version that wrote it, or a newer one",
                 )
             self._ids[schema] = self._registry.schema_id(_KINDS[record.name], record.version)
         return frame(self._ids[schema], record.body)

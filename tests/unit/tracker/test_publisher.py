@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import threading
 import time
@@ -17,6 +18,7 @@ from wattline.publisher import SpoolPublisher
 from wattline.spool import Spool
 from wattline.spool_folders import SpoolRoot
 from wattline.spool_records import Record
+from wattline.wire import KafkaWire
 from wattline_common.codec import encode_body
 from wattline_common.errors import (
     BrokerUnavailableError,
@@ -25,6 +27,7 @@ from wattline_common.errors import (
     RegistryUnavailableError,
 )
 from wattline_common.events import Event, RunFinished
+from wattline_common.settings import Endpoints
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
@@ -215,6 +218,17 @@ def test_an_event_that_cannot_be_sent_does_not_hold_up_the_others(tmp_path: Path
         publisher.publish(_event(seq))
     publisher.close(10)
     assert (wire.delivered, publisher.dropped) == ([0, 2], 1)
+
+
+def test_a_record_of_a_later_release_can_never_be_sent() -> None:
+    """No server is asked: it is no reason to wait, and what is behind it goes on; the file is kept aside."""
+    known = Record.of(_event(0))
+    for record in (
+        dataclasses.replace(known, version=known.version + 1),
+        dataclasses.replace(known, name="wattline.events.OfTomorrow"),
+    ):
+        with pytest.raises(ContractError, match="install the version that wrote it"):
+            KafkaWire(Endpoints()).message(record)
 
 
 def test_what_kafka_may_take_later_is_sent_again_and_what_it_never_takes_is_dropped(tmp_path: Path) -> None:

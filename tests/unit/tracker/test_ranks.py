@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import fastavro
+import pytest
 
+from wattline import ranks
 from wattline.meters.cpu_models import AWS_MEAN, power_model, read_identity
 from wattline.meters.host import CpuTimes, ProcessTimes, ProcHost
 from wattline.ranks import Ranks, RanksHost, rank_folders
@@ -220,6 +222,33 @@ def test_a_process_is_counted_once_and_from_when_it_joins(tmp_path: Path) -> Non
     second.leave()
     inner.leave()
     assert list(tmp_path.iterdir()) in ([], [tmp_path / "run"])
+
+
+def test_who_joins_while_a_dead_run_is_swept_away_measures_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rank that comes between the sweeper's look and its removal; nobody measures by a lock that is gone."""
+    folder = tmp_path / "running" / "run"
+    folder.mkdir(parents=True)
+    (folder / "99999999-dead.rank").touch()
+    living, early = ranks._living, list[Ranks]()
+
+    def joined_meanwhile(path: Path) -> list[int]:
+        found = living(path)
+        if not early:
+            early.append(Ranks([]))  # it sweeps, too, and must not come here again
+            early[0] = Ranks([folder])
+        return found
+
+    monkeypatch.setattr(ranks, "_living", joined_meanwhile)
+    late = Ranks([folder])
+    assert len(early) == 1
+    for at_s in (1.0, 2.0):
+        assert [each.stand(at_s) for each in (early[0], late)].count(True) == 1
+    assert len(late.pids()) == len(early[0].pids()) == 1, "both are this process"
+    late.leave()
+    early[0].leave()
+    assert not folder.exists()
 
 
 def test_without_a_folder_to_meet_in_each_measures_its_own(tmp_path: Path) -> None:

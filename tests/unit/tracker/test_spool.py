@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -179,13 +181,67 @@ def test_what_cannot_be_delivered_is_kept_aside_with_the_reason(
     content = path.read_bytes()
     assert _delivered(root, refuses_first=refused) == 10 - refused
     assert root.folders() == []
-    (kept,) = root.kept_aside.glob("*.seg")
+    (kept,) = root.kept_aside.glob("*/*.seg")
     assert kept.read_bytes() == content
-    assert (root.kept_aside / "reasons.txt").read_text(encoding="utf-8") == f"{kept.name}: {reason}\n"
-    again = root.spool / "again"
-    again.mkdir()
-    kept.rename(again / "00000001.seg")
+    reasons = kept.parent / "reasons.txt"
+    assert reasons.read_text(encoding="utf-8") == f"{kept.name}: {reason}\n"
+    assert stat.S_IMODE(reasons.stat().st_mode) == 0o600
+    assert root.take_back() == 1
+    assert not list(root.kept_aside.glob("*/"))
     assert _delivered(root, refuses_first=False) == 10
+    assert root.history()[0].events_dropped == 0
+
+
+def test_a_part_that_is_delivered_later_changes_no_report(tmp_path: Path) -> None:
+    """The account of what was kept aside is of a part of the source: what the whole has cost stays."""
+    _written(tmp_path, 3000, cap_bytes=10**6).end()
+    root = SpoolRoot(tmp_path)
+    paths = segment_paths(root.folders()[0].path)
+    assert len(paths) > 1
+    paths[-1].write_bytes(paths[-1].read_bytes() + b"WLS2")
+    assert _delivered(root, refuses_first=False) == 3000
+    before = root.history()
+    assert root.take_back() == 1
+    assert 0 < _delivered(root, refuses_first=False) < 3000
+    assert [account.events for account in root.history()] == [3000]
+    assert root.history() == before
+
+
+@pytest.mark.parametrize("impossible", ["account.json", "kept-aside"])
+def test_what_cannot_be_delivered_is_never_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, impossible: str
+) -> None:
+    """Whatever of the bookkeeping fails first, as on a full disk: the file is kept aside, at the latest next time."""
+    _written(tmp_path, 10).end()
+    root = SpoolRoot(tmp_path)
+    (path,) = segment_paths(root.folders()[0].path)
+    content = path.read_bytes() + b"WLS2"
+    path.write_bytes(content)
+    with monkeypatch.context() as full:
+
+        def fail(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "no room")
+
+        if impossible == "account.json":
+            full.setattr("wattline.spool_segments._write_json", fail)
+        else:
+            full.setattr("wattline.spool_segments.keep_aside", fail)
+            full.setattr("wattline.spool_folders.keep_aside", fail)
+        assert _delivered(root, refuses_first=False) == 10
+    _delivered(root, refuses_first=False)
+    (kept,) = root.kept_aside.glob("*/*.seg")
+    assert kept.read_bytes() == content
+    assert root.folders() == []
+
+
+def test_a_file_that_nobody_reads_is_not_removed(tmp_path: Path) -> None:
+    """One whose name is no number, say as a person copied it."""
+    _written(tmp_path, 1).end()
+    root = SpoolRoot(tmp_path)
+    (path,) = segment_paths(root.folders()[0].path)
+    path.rename(path.with_name("a copy.seg"))
+    assert _delivered(root, refuses_first=False) == 0
+    assert [kept.name for kept in root.kept_aside.glob("*/*.seg")] == ["a copy.seg"]
 
 
 def test_a_segment_that_is_given_up_for_room_is_not_kept_aside(tmp_path: Path) -> None:
@@ -202,16 +258,14 @@ def test_a_segment_that_is_given_up_for_room_is_not_kept_aside(tmp_path: Path) -
 def test_what_is_kept_aside_is_bounded_and_keeps_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Old files go; the folder stays small."""
     monkeypatch.setattr("wattline.spool_aside._MOST_BYTES", 2500)
+    (tmp_path / "kept-aside").mkdir()
     for number in range(5):
         path = tmp_path / "spool" / f"source-{number}" / "00000001.seg"
         path.parent.mkdir(parents=True)
         path.write_bytes(bytes(1000))
         os.utime(path, (number, number))
         keep_aside(path, tmp_path, "a test")
-    assert sorted(each.name for each in (tmp_path / "kept-aside").glob("*.seg")) == [
-        "source-3-00000001.seg",
-        "source-4-00000001.seg",
-    ]
+    assert sorted(each.name for each in (tmp_path / "kept-aside").iterdir()) == ["source-3", "source-4"]
 
 
 def _delivered(root: SpoolRoot, *, refuses_first: bool) -> int:

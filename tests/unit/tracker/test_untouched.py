@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import re
 import signal
 import socket
 import stat
@@ -36,6 +37,7 @@ ENDINGS = {
     "raises": "raise ValueError('its own')",
     "sigterm": "os.kill(os.getpid(), signal.SIGTERM)",
     "handled": f"{HANDLED}os.kill(os.getpid(), signal.SIGTERM)",
+    "interrupted": "os.kill(os.getpid(), signal.SIGINT)\ntime.sleep(10)",
     "in the sampler": SAMPLER,
     "in the sampler, handled": f"{HANDLED}{SAMPLER}",
     "forks": "child = os.fork()\nif child == 0: sys.exit(5)\nprint(os.waitpid(child, 0)[1])",
@@ -197,15 +199,27 @@ def test_servers_that_hang_are_not_the_trainings(tmp_path: Path) -> None:
         _hold(tmp_path, Broken({**servers, "WATTLINE_FLUSH_TIMEOUT_S": "1"}, told=KEPT))
 
 
-def test_a_signal_without_a_handler_loses_nothing_that_was_measured(tmp_path: Path) -> None:
-    """SIGTERM's default ends the process at once; what it had measured is in the spool; a handler makes it STOPPED."""
+def test_sigterm_without_a_handler_keeps_the_samples_before_it(tmp_path: Path) -> None:
+    """Its default ends the process at once, as without us; what was sampled by then is in the spool."""
     assert train(tmp_path, "on", ENDINGS["sigterm"]).code == -signal.SIGTERM
     (killed,) = collect(SpoolRoot(tmp_path / "spool"))
     assert killed.status == "UNFINISHED"
     assert killed.energy_kwh > 0
-    assert train(tmp_path, "on", ENDINGS["handled"]).code == 143
-    states = {run.status for run in collect(SpoolRoot(tmp_path / "spool"))}
-    assert states == {"UNFINISHED", "STOPPED"}
+
+
+# The run's own word of what it used, when it is over.
+TELLS_ENERGY = "import atexit; atexit.register(lambda: sys.stderr.write(f'used {run.summary().energy_kwh!r} kWh'))\n"
+
+
+@pytest.mark.parametrize("ending", ["handled", "interrupted"])
+def test_a_signal_that_python_handles_costs_nothing_that_was_measured(tmp_path: Path, ending: str) -> None:
+    """Ctrl-C, and SIGTERM with a handler that exits: the run is STOPPED, and all of its energy is in the spool."""
+    ended = train(tmp_path, "on", f"{TELLS_ENERGY}{ENDINGS[ending]}")
+    used = re.search(r"used (\S+) kWh", ended.told)
+    assert used is not None, ended.told
+    (stopped,) = collect(SpoolRoot(tmp_path / "spool"))
+    assert stopped.status == "STOPPED"
+    assert stopped.energy_kwh == pytest.approx(float(used[1]), rel=1e-9)
 
 
 _NO_TIME_S = 0.01  # a hundred times what it takes; who waits for a server waits longer
