@@ -88,8 +88,8 @@ class _Summed(io.RawIOBase):
 def backup(data_dir: Path, archive: Path, progress: ProgressView) -> BackupReport:
     """Write the data of stopped servers to ``archive`` (.tar.gz, for its owner only) and read it again.
 
-    Raises `ResourceError` when there is nothing to save, when something runs on the folder, when the archive exists or
-    lies in the folder itself. An archive appears only once it is complete and was read again.
+    Raises `ResourceError` when there is nothing to save, when something runs on the folder, when the archive exists,
+    lies in the folder itself or cannot be written. An archive appears only once it is complete and was read again.
     """
     if not data_dir.is_dir() or not any(_data_files(data_dir)):
         raise ResourceError(f"{data_dir} holds no data: name the folder by WATTLINE_DATA_DIR")
@@ -99,19 +99,40 @@ def backup(data_dir: Path, archive: Path, progress: ProgressView) -> BackupRepor
         raise ResourceError(f"{archive} lies in the folder that it is to save: name a file outside of {data_dir}")
     with exclusive(data_dir / LOCK, progress, f"starting or stopping the servers of {data_dir}"):
         _require_stopped(data_dir)
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{archive.name}.", dir=archive.parent)  # mode 0600
-        temporary = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
-                _write(data_dir, file, progress)
-                file.flush()
-                os.fsync(file.fileno())
-            report = _read(temporary, None, progress)
-            os.link(temporary, archive)  # unlike a rename, it fails where a file has appeared meanwhile
-            return report
-        finally:
-            temporary.unlink()
+            return _backup(data_dir, archive, progress)
+        except OSError as error:
+            raise ResourceError(
+                f"{data_dir} could not be saved to {archive} ({error}): name a file in a folder that can be written, "
+                "on a disk with room for it"
+            ) from error
+
+
+def _backup(data_dir: Path, archive: Path, progress: ProgressView) -> BackupReport:
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{archive.name}.", dir=archive.parent)  # mode 0600
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            _write(data_dir, file, progress)
+            file.flush()
+            os.fsync(file.fileno())
+        report = _read(temporary, None, progress)
+        _give_name(temporary, archive)
+        return report
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _give_name(temporary: Path, archive: Path) -> None:
+    """Let it appear under its name; raise `FileExistsError` where a file of that name has appeared meanwhile."""
+    try:
+        os.link(temporary, archive)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        os.close(os.open(archive, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        temporary.replace(archive)
 
 
 def restore(archive: Path, data_dir: Path, progress: ProgressView, *, replace: bool = False) -> BackupReport:

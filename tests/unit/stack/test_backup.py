@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -73,6 +74,37 @@ def test_an_archive_is_for_its_owner_only(data: Path, tmp_path: Path) -> None:
     """It holds who trained what."""
     backup(data, tmp_path / "one.tar.gz", SILENT)
     assert (tmp_path / "one.tar.gz").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_place_that_cannot_be_written_is_told(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parent that is a file, and a disk that is full: with the remedy, and without a rest."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ResourceError, match="folder that can be written"):
+        backup(data, tmp_path / "file" / "one.tar.gz", SILENT)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ResourceError, match=r"No space left.*with room"):
+        backup(data, tmp_path / "one.tar.gz", SILENT)
+    assert not [path for path in tmp_path.iterdir() if "one.tar.gz" in path.name]
+
+
+def test_a_file_system_without_links_takes_an_archive(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As FAT has none; there, too, nothing is overwritten."""
+
+    def none(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    backup(data, tmp_path / "one.tar.gz", SILENT)
+    assert (tmp_path / "one.tar.gz").stat().st_mode & 0o777 == 0o600
+    restore(tmp_path / "one.tar.gz", tmp_path / "other", SILENT)
+    assert _contents(tmp_path / "other") == _contents(data)
+    assert [path.name for path in tmp_path.iterdir() if "one.tar.gz" in path.name] == ["one.tar.gz"]
 
 
 def test_nothing_is_overwritten(data: Path, tmp_path: Path) -> None:
