@@ -9,6 +9,8 @@ import datetime
 from collections import Counter
 from typing import Any
 
+from pymongo.results import UpdateResult
+
 from wattline_common.store import AUDIT, STREAMING, AuditHealth, Document, LedgerRows, RejectedEvent
 from wattline_streaming.figures import Figures
 from wattline_streaming.report import Report
@@ -31,9 +33,10 @@ class _Kept:
     def __init__(self) -> None:
         self.fields: Document = {}
 
-    def update_one(self, _: Document, change: Document, **__: object) -> None:
+    def update_one(self, _: Document, change: Document, **__: object) -> UpdateResult:
         """Keep what is set."""
         self.fields |= change["$set"]
+        return UpdateResult({"n": 1}, acknowledged=True)
 
 
 def streaming_document(now: datetime.datetime, *, problem: str | None = None, error: str | None = None) -> Document:

@@ -309,6 +309,29 @@ def test_who_has_a_pseudonym_can_be_erased_by_either_name(line: Line, without: L
             line.erasures.ask(PSEUDONYMISE, USER, NAME, line.now)
 
 
+@pytest.mark.parametrize("place", [1, 2])
+def test_what_is_asked_for_meanwhile_is_done_whole(line: Line, without: Line, place: int) -> None:
+    """An erasure over a pseudonym under way: what that step notes at its end is not taken for the erasure's."""
+
+    class Asking(NoTopics):
+        def run(self, topic: str, partition: int, _: Callable[[Message], bool], __: object = None) -> int:
+            super().run(topic, partition, _)
+            if len(self.asked) == place:
+                line.erasures.ask(ERASE, USER, NAME, line.now)
+            return 0
+
+    marker = line.erasures.ask(PSEUDONYMISE, USER, NAME, line.now)
+    topics = Asking()
+    working = Eraser(line.database, line.erasures, topics, censored(line.write, line.erasures))
+    while working.step(line.now):
+        pass
+    assert len(topics.asked) == place + 2, "all places are looked through for the erasure"
+    assert line.erasures.find(marker)["done_at"] is not None
+    deliver_all(line)
+    settle(line)
+    check_same(line.database, without.database)
+
+
 @pytest.mark.parametrize("action", [ERASE, PSEUDONYMISE])
 def test_runs_without_raw_events_are_erased_and_renamed_too(line: Line, action: str) -> None:
     """Windows are what is left of them; the groups' hours are composed of those of everybody else."""

@@ -344,6 +344,7 @@ class Erasure(TypedDict):
 
     _id: str
     action: str  # erase or pseudonymise
+    request: NotRequired[str]  # at random: one that is asked for anew has all of its work to do
     asked_at: datetime.datetime
     done_at: datetime.datetime | None
     counts: NotRequired[dict[str, int]]  # what was removed or changed, by collection

@@ -31,6 +31,11 @@ _MOST_EVENTS = 5_000  # deleted or changed at once
 _REJECTED_TOGETHER = 100  # messages of up to a megabyte each
 _STEP_S = 2.0  # after this long a step leaves the rest to the next
 
+
+class _AskedAnewError(Exception):
+    """What is worked on was replaced by another request meanwhile."""
+
+
 _Sink = Callable[[list[Document], Mapping[str, int]], None]
 
 
@@ -79,11 +84,20 @@ class Eraser:
             if asked is None:
                 return False
             until_s = self._clock_s() + _STEP_S
-            self._find_runs(asked, now)
-            if self._work_on_runs(asked, until_s) and self._purge(asked, until_s, now):
-                self._asked.update_one({"_id": asked["_id"]}, {"$set": {"done_at": now}, "$unset": {"work": ""}})
-                _LOG.info("%s is done: %s", asked["action"], asked["_id"])
+            try:
+                self._find_runs(asked, now)
+                if self._work_on_runs(asked, until_s) and self._purge(asked, until_s, now):
+                    self._note(asked, {"$set": {"done_at": now}, "$unset": {"work": ""}})
+                    _LOG.info("%s is done: %s", asked["action"], asked["_id"])
+            except _AskedAnewError:
+                _LOG.info("%s was replaced by another request: %s", asked["action"], asked["_id"])
             return True
+
+    def _note(self, asked: Document, change: Document) -> None:
+        """Write down how far it is; raise `_AskedAnewError` when there is another request by now, with all to do."""
+        of_request = {"_id": asked["_id"], "request": asked.get("request")}
+        if not self._asked.update_one(of_request, change).matched_count:
+            raise _AskedAnewError
 
     def _find_runs(self, asked: Document, now: datetime.datetime) -> None:
         """Note the runs that it is about; those to be erased are remembered, too, for what others have in them."""
@@ -93,7 +107,7 @@ class Eraser:
             work["runs"] = work["names"] if of_run else runs_of(self._database, work["names"])
             if asked["action"] == ERASE and not of_run:
                 self._erasures.remember_runs(work["runs"], part_of=asked["_id"], now=now)
-            self._asked.update_one({"_id": asked["_id"]}, {"$set": {"work.runs": work["runs"], "work.runs_done": 0}})
+            self._note(asked, {"$set": {"work.runs": work["runs"], "work.runs_done": 0}})
             work["runs_done"] = 0
 
     def _work_on_runs(self, asked: Document, until_s: float) -> bool:
@@ -104,7 +118,7 @@ class Eraser:
             work_on = self._erase if asked["action"] == ERASE else self._rename
             if not work_on(asked, run_id, until_s):
                 return False
-            self._asked.update_one({"_id": asked["_id"]}, {"$set": {"work.runs_done": number + 1}})
+            self._note(asked, {"$set": {"work.runs_done": number + 1}})
             if self._clock_s() >= until_s:
                 return False
         return True
@@ -171,7 +185,7 @@ class Eraser:
                 if place in done:
                     continue
                 self._count(asked, topic.replace(".", "_"), self._topics.run(topic, partition, named, replace))
-                self._asked.update_one({"_id": asked["_id"]}, {"$addToSet": {"work.places_done": place}})
+                self._note(asked, {"$addToSet": {"work.places_done": place}})
                 if self._clock_s() >= until_s:
                     return False
         return True
@@ -195,7 +209,7 @@ class Eraser:
 
     def _count(self, asked: Document, what: str, number: int) -> None:
         if number:
-            self._asked.update_one({"_id": asked["_id"]}, {"$inc": {f"counts.{what}": number}})
+            self._note(asked, {"$inc": {f"counts.{what}": number}})
 
 
 def topics_named(mentions: Mentions, replace: Replace) -> list[tuple[str, Named, Replace | None]]:

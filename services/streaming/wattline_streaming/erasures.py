@@ -164,6 +164,7 @@ class Erasures:
                 return marker  # it is under way
             names = self.names(kind, name) if action == ERASE else [name]
             told: Document = {"action": action, "asked_at": now, "done_at": None, "work": {"names": names}}
+            told["request"] = secrets.token_hex(8)  # by which a step knows that it was replaced
             if action == PSEUDONYMISE:
                 told["pseudonym"] = key.pseudonym(name)
             gone = {field: "" for field in ("counts", "part_of", "pseudonym") if field not in told}

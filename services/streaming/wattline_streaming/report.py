@@ -50,7 +50,9 @@ class Report:
         now = (self._clock_s(), figures.messages_read, ledger["rows_booked"] if ledger else 0)
         before, self._before = self._before or now, now
         elapsed_s = max(now[0] - before[0], 1e-9)
-        errors = [(at, {"part": part, "problem": words, "at": at}) for part, (at, words) in self._vitals.errors.items()]
+        errors = [
+            (at, {"part": part, "problem": words, "at": at}) for part, (at, words) in list(self._vitals.errors.items())
+        ]
         _, last_error = max(errors, key=lambda error: error[0], default=(None, None))
         return {
             "at": datetime.datetime.now(datetime.UTC),
