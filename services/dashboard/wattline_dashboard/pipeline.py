@@ -12,7 +12,7 @@ import pandas as pd
 
 from wattline_common.store import Document
 from wattline_dashboard.filters import is_simulated
-from wattline_dashboard.formats import MISSING
+from wattline_dashboard.formats import MISSING, visible
 
 __all__ = [
     "REASONS",
@@ -198,7 +198,7 @@ def rejected_table(events: Sequence[Document], zone: datetime.tzinfo) -> pd.Data
                 "Reason": event["reason"],
                 "What is wrong": REASONS.get(event["reason"], (MISSING, MISSING))[0],
                 "Helped by": REASONS.get(event["reason"], (MISSING, MISSING))[1],
-                "Detail": " ".join(event["detail"].split())[:_MOST_DETAIL],
+                "Detail": visible(" ".join(event["detail"].split())[:_MOST_DETAIL]),
                 "Partition": event["partition"],
                 "Offset": event["offset"],
             }

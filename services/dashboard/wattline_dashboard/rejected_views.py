@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from wattline_dashboard import data, fleet_views, pipeline_data
-from wattline_dashboard.formats import count, literal
+from wattline_dashboard.formats import count, literal, visible
 from wattline_dashboard.pipeline import bytes_shown, rejected_table
 from wattline_dashboard.pipeline_queries import MAX_REJECTED, is_reason, is_rejected_id
 
@@ -72,7 +72,7 @@ def _show_bytes(identity: str | None) -> None:
             st.warning("**There is no such rejected message.** It may have been accepted since, or the link is wrong.")
             return
         st.markdown(f"**The message as it came**  :gray[{literal(event['_id'])}]")
-        st.text(event["detail"])
+        st.text(visible(event["detail"]))
         for name in ("key", "value"):
             content = event.get(name)
             if content is None:
@@ -81,7 +81,9 @@ def _show_bytes(identity: str | None) -> None:
             st.caption(f"{name.capitalize()}, {count(len(content))} bytes")
             st.code(bytes_shown(bytes(content), _MOST_BYTES) or "(empty)", language=None)
         headers = [
-            f"{each['k']}: {bytes(each['v'])[:_MOST_BYTES]!r}" for each in event.get("headers") or () if each["v"]
+            f"{visible(each['k'])}: {bytes(each['v'])[:_MOST_BYTES]!r}"
+            for each in event.get("headers") or ()
+            if each["v"]
         ]
         if headers:
             st.caption("Headers")

@@ -14,7 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as given_by
 
 from wattline_dashboard import data, own_html
-from wattline_dashboard.filters import Filters, RunFilters
+from wattline_dashboard.comparison import runs_from_url, runs_to_url
+from wattline_dashboard.filters import CompareFilters, Filters, PeopleFilters, RunChoices, RunFilters
+from wattline_dashboard.pipeline_queries import is_reason, is_rejected_id
 from wattline_dashboard.queries import is_run_id
 
 NOW = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
@@ -36,17 +38,31 @@ TEXTS = given_by.one_of(
 )
 
 
-@given(query=given_by.dictionaries(given_by.sampled_from([*Filters.names(), *RunFilters.names(), "$where"]), TEXTS))
+KINDS = (Filters, RunFilters, RunChoices, CompareFilters, PeopleFilters)
+NAMES = sorted({name for kind in KINDS for name in kind.names()})
+
+
+@given(query=given_by.dictionaries(given_by.sampled_from([*NAMES, "$where"]), TEXTS))
 @example(query={"period": "\ud800", "kind": "toString", "text": "\x00", "user": "x" * 1_000_000})
 def test_any_query_string_is_checked(query: dict[str, str]) -> None:
     """What makes no sense counts as not said; what is left survives the URL, and no run makes it raise."""
-    for kind in (Filters, RunFilters):
+    for kind in KINDS:
         filters = kind.from_query(query)
         assert kind.from_query(filters.to_query()) == filters
         assert all(len(value) <= 256 for value in filters.to_query().values())
     Filters.from_query(query).matches(SUMMARY)
     RunFilters.from_query(query).matches(SUMMARY, "running")
     assert (Filters.from_query(query).length.since(NOW) or datetime.datetime.min.replace(tzinfo=datetime.UTC)) < NOW
+
+
+@given(text=TEXTS)
+def test_what_names_a_run_a_reason_or_a_message_is_checked(text: str) -> None:
+    """Of a list those that can be runs are taken, each once; a reason or message is asked for when it can be one."""
+    found = runs_from_url(text)
+    assert all(map(is_run_id, found))
+    assert runs_from_url(runs_to_url(found)) == found == list(dict.fromkeys(found))
+    assert not is_reason(text) or set(text) <= set("abcdefghijklmnopqrstuvwxyz_")
+    assert not is_rejected_id(text) or (0 < len(text) <= 512 and not set(text) & set("\x00\n"))
 
 
 @given(text=TEXTS)

@@ -18,6 +18,7 @@ from tests.dashboard_runs import (
     summary_document,
     window_documents,
 )
+from tests.pipeline_health import rejected_document, streaming_document
 from tests.unit.dashboard.fake_store import FakeStore
 from wattline_common import store
 from wattline_common.events import RunStatus
@@ -29,7 +30,8 @@ APP = Path(wattline_dashboard.__file__).parent / "streamlit_app.py"
 TURNED = "\u202e"
 FIELDS = ("user_id", "model_name", "dataset_name", "framework", "environment", "project", "host")
 RAW = (TURNED.encode(), rb"\u202e")
-PAGES = ("overview", "runs", "run", "compare", "people", "method")
+MESSAGE = "cluster:training.events:3:2"
+PAGES = ("overview", "runs", "run", "compare", "people", "pipeline", "method")
 
 
 @pytest.fixture
@@ -47,6 +49,10 @@ def summaries(fake: FakeStore) -> list[RunSummary]:
         windows = window_documents(events)
         fake.put(store.AGGREGATED_METRICS, *windows)
         fake.put(store.AGGREGATED_ROLLUPS, *rollup_documents(windows))
+    rejected = rejected_document(2, data.now())
+    hidden = {"detail": f"what{TURNED}is wrong", "headers": [{"k": f"a{TURNED}name", "v": TURNED.encode()}]}
+    fake.put(store.REJECTED_EVENTS, {**rejected, **hidden})
+    fake.put(store.PIPELINE_HEALTH, streaming_document(data.now()))
     return found
 
 
@@ -61,7 +67,7 @@ def _protos(node: Node) -> list[bytes]:
 def test_no_page_turns_a_name_round(summaries: list[RunSummary], name: str) -> None:
     """Texts, tables, choices and plots have the mark's number where the mark was."""
     page = AppTest.from_file(str(APP), default_timeout=30)
-    page.query_params.update({"run": "run-a", "runs": "run-a,run-b", "period": "7d"})
+    page.query_params.update({"run": "run-a", "runs": "run-a,run-b", "period": "7d", "message": MESSAGE})
     page.run().switch_page(f"app_pages/{name}.py").run()
     assert not page.exception
     told = b"\n".join(_protos(page._tree))

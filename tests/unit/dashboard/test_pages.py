@@ -30,6 +30,7 @@ from wattline_dashboard.formats import EMISSIONS, ENERGY, MISSING, POWER, TIMES,
 
 APP = Path(wattline_dashboard.__file__).parent / "streamlit_app.py"
 OVERVIEW, RUNS, RUN = "app_pages/overview.py", "app_pages/runs.py", "app_pages/run.py"
+OTHERS = [f"app_pages/{name}.py" for name in ("compare", "people", "pipeline", "method")]
 SECONDS = 30
 
 
@@ -272,7 +273,7 @@ def _with_figures(document: Any, figure: float) -> Any:
 
 
 @pytest.mark.parametrize("figure", [math.inf, math.nan, 1.7e308, 5e-324, 0.0])
-@pytest.mark.parametrize("path", [OVERVIEW, RUNS, RUN, "app_pages/method.py"])
+@pytest.mark.parametrize("path", [OVERVIEW, RUNS, RUN, *OTHERS])
 def test_no_figure_stops_a_page(fake: FakeStore, path: str, figure: float) -> None:
     """One producer's absurd run must not take everybody's pages away: sums of what it sends are beyond any double."""
     _put(fake, _ended("run-real", has_gpu=True))
@@ -280,7 +281,9 @@ def test_no_figure_stops_a_page(fake: FakeStore, path: str, figure: float) -> No
     fake.put(store.TRAINING_RUN_SUMMARY, _with_figures(summary_document(events), figure))
     fake.put(store.AGGREGATED_METRICS, *_with_figures(window_documents(events), figure))
     fake.put(store.TRAINING_METRICS, *_with_figures(raw_documents(events), figure))
-    page = _page(path, **({"run": "run-absurd"} if path not in {OVERVIEW, RUNS} else {}))
+    fake.put(store.AGGREGATED_ROLLUPS, *_with_figures(rollup_documents(window_documents(events)), figure))
+    absurd = {"run": "run-absurd", "runs": "run-absurd,run-real"}
+    page = _page(path, **({} if path in {OVERVIEW, RUNS} else absurd))
     assert not page.exception
     assert not page.error
 

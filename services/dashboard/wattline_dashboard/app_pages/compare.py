@@ -77,7 +77,7 @@ def show_comparison() -> None:
         st.info(f"The link names {len(run_ids)} runs; the first {MOST} are compared.")
     if missing:
         st.warning("**There is no such run.** It may not have arrived yet, or the link is wrong.")
-        st.text(", ".join(missing))
+        st.text(visible(", ".join(missing)))
     if len(runs) < FEWEST:
         more = "one more run" if runs else f"{FEWEST} to {MOST} runs"
         st.info(f"**Pick {more}** above, or tick rows on the page Runs.")
