@@ -9,6 +9,7 @@ import pytest
 
 from tests.k8s.conftest import Render
 from tests.k8s.rendered import NEEDS, ROOT, Combination, Object, named, pods, text_of
+from wattline_dashboard.budget_use import NEAR
 
 _METRIC = re.compile(r"\bwattline_[a-z_]+\b")
 _ROW = re.compile(r"^\| `(wattline_[a-z_]+)` \| (.*?) \|", re.MULTILINE)
@@ -70,6 +71,21 @@ def test_only_metrics_that_exist(objects: list[Object], component: str) -> None:
     texts = [rule["expr"] for rule in rules(objects, component)] + board(objects)
     assert len(texts) > {"prometheus": 15, "budgets/prometheus": 2}[component]
     assert unknown_metrics(texts, exposed()) == []
+
+
+def test_an_alert_warns_when_the_page_does(render: Render) -> None:
+    """From the same part of a budget on; a passed one has an alert of its own."""
+    found = rules(render(Combination("local", ("budgets", "budgets/prometheus"))), "budgets/prometheus")
+    (near,) = [rule["expr"] for rule in found if rule["alert"] == "WattlineBudgetNearlyUsed"]
+    assert near.endswith(f" >= {NEAR} <= 1")
+
+
+@pytest.mark.parametrize("metric", ["wattline_batches_total", "wattline_budgets_problem"])
+def test_silence_is_an_alert(render: Render, metric: str) -> None:
+    """Where nobody is scraped no other alert could fire."""
+    objects = render(Combination("local", ("prometheus", "budgets", "budgets/prometheus")))
+    texts = [rule["expr"] for component in PARTS for rule in rules(objects, component)]
+    assert f"absent({metric})" in texts
 
 
 def test_a_metric_that_does_not_exist_is_found() -> None:

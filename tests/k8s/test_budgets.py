@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.k8s.conftest import Render
-from tests.k8s.rendered import Combination, pods, text_of
+from tests.k8s.connections import dangling_references
+from tests.k8s.rendered import Combination, copy_tree, kustomize, pods, text_of
 from wattline_common.environment import Environment
 from wattline_dashboard.budgets import BudgetFile
 from wattline_dashboard.settings import DashboardSettings
@@ -25,3 +26,19 @@ def test_the_dashboard_finds_its_budgets_where_it_is_told(render: Render, tmp_pa
     budgets, wrong = BudgetFile(str(example)).read()
     assert wrong is None
     assert len(budgets.entries) == 1
+
+
+def test_budgets_of_ones_own_take_the_examples_place(tmp_path: Path) -> None:
+    """By the very lines that the component's kustomization.yaml gives for it."""
+    tree = copy_tree(tmp_path)
+    Combination("local", ("budgets",)).prepare(tree)
+    text = (tree / "components" / "budgets" / "kustomization.yaml").read_text(encoding="utf-8")
+    given = [line.removeprefix("#   ") for line in text.splitlines() if line.startswith("#   ")]
+    assert given[0] == "resources:"
+    mine = tree / "mine"
+    mine.mkdir()
+    (mine / "kustomization.yaml").write_text("\n".join(given), encoding="utf-8")
+    (mine / "budgets.toml").write_text('[[budget]]\nuser = "ada"\nkwh = 50\nper = "year"\n', encoding="utf-8")
+    objects = kustomize(mine)
+    assert "ada" in text_of(objects, "ConfigMap", "budgets")["budgets.toml"]
+    assert dangling_references(objects) == []
