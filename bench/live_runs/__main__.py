@@ -46,6 +46,8 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=10.0, metavar="SECONDS", help="between looks (default 10)")
     parser.add_argument("--store-heap-mb", type=int, default=STORE_HEAP_MB, help=f"(default {STORE_HEAP_MB})")
     options = parser.parse_args()
+    if not 1 <= options.simulators <= options.live <= _MOST_LIVE or min(options.minutes, options.further_minutes) <= 0:
+        parser.error(f"--live is from 1 to {_MOST_LIVE}, --simulators from 1 to --live, and minutes are above 0")
     path = Path(__file__).parents[1] / "results" / f"live-runs-{time.strftime('%Y-%m-%dT%H%M%S')}.json"
     steps: list[Step] = []
     for number in (signal.SIGINT, signal.SIGTERM):  # servers end with us, also where a shell started us to ignore one

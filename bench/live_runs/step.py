@@ -21,7 +21,7 @@ from tests.ledgers import RunFigures, fleet_figures, ledger_differences
 from tests.line import Line, running_line, wait_for
 from tests.probes import Probes
 from wattline_common import store
-from wattline_common.errors import WattlineError
+from wattline_common.errors import ResourceError, WattlineError
 from wattline_stack.ports import keep_ports
 from wattline_stack.services import Service
 from wattline_streaming.audit import audit
@@ -158,11 +158,16 @@ def _booked(line: Line, watcher: Watcher, fleets: _Fleets) -> Booking:
         expected |= fleet_figures(json.loads(ledger.read_text(encoding="utf-8")))
     delivered, began_s = sum(totals(ledger)["messages_delivered"] for _, ledger in fleets), time.monotonic()
     events, windows = line.database[store.TRAINING_METRICS], line.database[store.DIRTY_WINDOWS]
-    if told := _waited(lambda: delivered - events.estimated_document_count(), watcher, "events that are not stored"):
-        return Booking(None, told)
-    stored_s = time.monotonic() - began_s
-    if told := _waited(windows.estimated_document_count, watcher, "windows that are not settled"):
-        return Booking(None, told, stored_s)
+    try:
+        if told := _waited(
+            lambda: delivered - events.estimated_document_count(), watcher, "events that are not stored"
+        ):
+            return Booking(False, told)
+        stored_s = time.monotonic() - began_s
+        if told := _waited(windows.estimated_document_count, watcher, "windows that are not settled"):
+            return Booking(False, told, stored_s)
+    except ResourceError as error:
+        return Booking(None, f"not compared: {error}")
     settled_s = time.monotonic() - began_s
     found = audit(line.database)
     differences = [*ledger_differences(line.database, found, expected), *([] if found.clean else [found.as_text()])]
@@ -174,14 +179,14 @@ def _booked(line: Line, watcher: Watcher, fleets: _Fleets) -> Booking:
 
 
 def _waited(left: Callable[[], int], watcher: Watcher, what: str) -> str:
-    """Wait until nothing is left; return what stands still otherwise."""
+    """Wait until nothing is left, or return what stands still; raise `ResourceError` when a process has ended."""
     before, since_s = -1, time.monotonic()
     while time.monotonic() - since_s < _STANDSTILL_S:
         if dead := watcher.dead():
-            return f"not compared: {dead}"
+            raise ResourceError(dead)
         if (now := left()) == 0:
             return ""
         if now != before:
             before, since_s = now, time.monotonic()
         time.sleep(0.5)
-    return f"not compared: for {_STANDSTILL_S:.0f} s there were {before} {what}"
+    return f"though all runs, for {_STANDSTILL_S:.0f} s there were {before} {what}"

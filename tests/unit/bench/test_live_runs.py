@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import sys
 from collections.abc import Callable
+from typing import cast
 
-from bench.live_runs.looks import Look
+import pytest
+
+from bench.live_runs import step
+from bench.live_runs.__main__ import main
+from bench.live_runs.looks import Look, Watcher
 from bench.live_runs.report import report
 from bench.live_runs.step import Booking, Plan, Step
 from bench.live_runs.verdict import breaks
+from wattline_common.errors import ResourceError
 
 _PER_S = 200.0
 _CHANCE = random.Random(1)
@@ -115,3 +122,34 @@ def test_too_few_looks_are_said() -> None:
     assert (
         "too few looks to tell a trend" in report([Step(Plan(20, 60.0), looks, [], Booking(True, "all there"), [])])[-1]
     )
+
+
+class _Running:
+    """A watcher of processes that run, or of which one has ended."""
+
+    def __init__(self, dead: str = "") -> None:
+        self._dead = dead
+
+    def dead(self) -> str:
+        return self._dead
+
+
+@pytest.mark.parametrize("left", [3, -2])
+def test_what_stands_still_though_all_runs_is_missing_or_doubled(monkeypatch: pytest.MonkeyPatch, left: int) -> None:
+    """That is a loss, and no lack of patience; only where a process has ended nothing can be said."""
+    monkeypatch.setattr(step, "_STANDSTILL_S", 0.1)
+    assert f"there were {left} events" in step._waited(lambda: left, cast(Watcher, _Running()), "events")
+    with pytest.raises(ResourceError, match="streaming has ended"):
+        step._waited(lambda: left, cast(Watcher, _Running("streaming has ended")), "events")
+    monkeypatch.setattr(step, "_STANDSTILL_S", 60.0)
+    falling = iter([2, 1, 0])
+    assert step._waited(lambda: next(falling), cast(Watcher, _Running()), "events") == ""
+
+
+@pytest.mark.parametrize("options", [["--simulators", "0"], ["--live", "200000"], ["--minutes", "0"]], ids=str)
+def test_a_plan_that_measures_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, options: list[str]) -> None:
+    """Nothing is started for it."""
+    monkeypatch.setattr(sys, "argv", ["live_runs", *options])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
