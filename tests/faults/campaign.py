@@ -29,10 +29,11 @@ from tests.faults.proxy import Proxy
 from tests.faults.viewer import Viewer, viewer
 from tests.ledgers import RunFigures, event_figures
 from tests.line import topic_messages, wait_for
+from wattline.spool_folders import SpoolRoot
 from wattline_common import kafka, store
 from wattline_common.codec import Decoder
 from wattline_common.errors import ContractError
-from wattline_common.events import Event
+from wattline_common.events import Event, RunFinished
 from wattline_common.registry import Registry
 from wattline_stack.demo import FAST_START_JAVA_OPTIONS
 from wattline_stack.ports import keep_ports
@@ -93,6 +94,7 @@ class Campaign:
         self.page = self._start_page()
         self._live: tuple[Service, Path] | None = None
         self._unknown: set[str] = set()
+        self._trainings: dict[str, subprocess.Popen[str]] = {}
         self._broken_off: set[str] = set()
         self._take_up()
 
@@ -105,11 +107,11 @@ class Campaign:
         hit = kind.strike(self, chance)
         assert hit, f"{kind.name} hit nothing"
         struck_s, restarted = time.monotonic() - began_s, self.restore_all()
-        self.end_live()
-        self.expect_from_topic()
         healing_s = self.line.wait_until_up() if restarted else time.monotonic()
-        self.line.assert_healed(healing_s)
-        healed_s = time.monotonic() - healing_s
+        self.end_live()
+        healed_s = self.line.wait_until_healed(healing_s)
+        self.expect_from_topic()
+        self.line.assert_right()
         self.assert_on_page(chance)
         outcome = Outcome(number, kind.name, hit, struck_s, healed_s, self.line.line.stored(), os.getloadavg()[0])
         self._note(outcome)
@@ -156,6 +158,7 @@ class Campaign:
         assert process.stdout is not None
         assert process.stdout.readline() == "running\n"
         self._unknown.add(run_id)
+        self._trainings[run_id] = process
         return process
 
     def spool(self, run_id: str) -> Path:
@@ -224,7 +227,7 @@ class Campaign:
         return True
 
     def expect_from_topic(self) -> None:
-        """Expect of runs that had no ledger, as they were struck, what they had brought to the topic; without a gap."""
+        """Expect of runs without a ledger, as they were struck, what they brought to the topic: all they emitted."""
         if not self._unknown:
             return
         events = {(event.run_id, event.source_id, event.seq): event for event in self._events(self._unknown)}
@@ -234,8 +237,20 @@ class Campaign:
         for (run_id, source_id), seqs in sources.items():
             assert seqs == list(range(len(seqs))), f"{run_id} lost events of {source_id}: {seqs}"
         assert {run_id for run_id, _ in sources} == self._unknown, f"some of {self._unknown} brought nothing"
+        for run_id in self._unknown:
+            self._assert_all_arrived(run_id, [event for event in events.values() if event.run_id == run_id])
         self.line.expected |= event_figures(events.values())
         self._unknown.clear()
+
+    def _assert_all_arrived(self, run_id: str, events: list[Event]) -> None:
+        """Hold what came of a training to its own last word, or, where it could say none, to what its spool had."""
+        said = [event.events_emitted for event in events if isinstance(event, RunFinished)]
+        training = self._trainings.pop(run_id, None)
+        assert said or training is None or training.poll() != 0, f"{run_id} ended by itself, and its last event is lost"
+        kept = [account.events for account in SpoolRoot(self.spool(run_id)).history()]
+        for emitted in said or kept:
+            assert emitted == len(events), f"{run_id} emitted {emitted} events, and {len(events)} arrived"
+        assert said or kept or training is None, f"{run_id} has left no word of what it emitted"
 
     def _events(self, runs: set[str] | None) -> list[Event]:
         """Return what the topic has of some runs, or of all, as often as it came; without what was refused."""

@@ -34,6 +34,7 @@ HEALINGS: list[tuple[float, float]] = []
 _ROOT = Path(__file__).resolve().parents[2]
 _STARTED = "streaming training.events into"
 _SETTLE_DELAY_S = 2.0
+_TOLD = f"WATTLINE_TEST_SEED={SEED} WATTLINE_TEST_KILLS={KILLS}"
 _STORE_HEAP_MB = 768 + 64 * KILLS  # what every fault writes stays until the end
 
 Struck = dict[str, Any]
@@ -220,14 +221,22 @@ class FaultedLine:
 
     def assert_healed(self, healed_s: float) -> None:
         """Hold the line to its promises: no lag within a minute of a moment, nothing missing, nothing different."""
-        told = f"WATTLINE_TEST_SEED={SEED} WATTLINE_TEST_KILLS={KILLS}"
+        self.wait_until_healed(healed_s)
+        self.assert_right()
+
+    def wait_until_healed(self, healed_s: float) -> float:
+        """Wait until there is no lag, a minute after a moment at most; return how long after it that was."""
         wait_for(
             lambda: self.lag() == 0 and self.unsettled() == 0,
-            lambda: f"{told}: no lag: {self.lag()} messages, {self.unsettled()} windows; {self.stream.tail()}",
+            lambda: f"{_TOLD}: no lag: {self.lag()} messages, {self.unsettled()} windows; {self.stream.tail()}",
             healed_s + HEALED_WITHIN_S * overload() - time.monotonic(),
         )
         HEALINGS.append((time.monotonic() - healed_s, os.getloadavg()[0]))
-        database = self.line.database
+        return HEALINGS[-1][0]
+
+    def assert_right(self) -> None:
+        """Hold the line without lag to what was emitted: nothing missing, nothing doubled, nothing different."""
+        told, database = _TOLD, self.line.database
         windows = database[store.DIRTY_WINDOWS]
         wait_for(lambda: windows.count_documents({}) == 0, lambda: f"{told}: no window open: {list(windows.find())}")
         found = audit(database)
