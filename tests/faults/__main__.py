@@ -34,7 +34,7 @@ examples
   make campaign ARGS='--only store --times 1'            the kinds with "store" in their names
   make campaign ARGS='--folder /var/tmp/one'             one that can be stopped and taken up again, in that folder
   make soak ARGS='--minutes 480 --seed 7'                a night of it
-  make soak ARGS='--only Kafka --only store'             which leaves the stream alive, so that its memory can be judged
+  make soak ARGS='--only page --only clock'              which leaves the stream alive, so that its memory can be judged
 
 A fault that hit nothing fails the campaign, as does any difference; seed and number replay it. Store and checkpoint get
 disks of their own where root can mount some; without, the kinds that fill a disk are left out, and named. The page is

@@ -15,7 +15,8 @@ from tools.image.sbom import validate
 pytestmark = pytest.mark.timeout(600)
 
 SBOM = "/usr/share/wattline/sbom.cdx.json"
-GRACE_S = 60.0  # the shortest that a manifest gives to a server with data
+# What the manifests give each to end by itself.
+GRACE_S = {"kafka": 60, "registry": 30, "store": 60, "streaming": 60, "dashboard": 15, "trainer": 30}
 READY_S = 180.0
 SIGTERM_ENDED = {0, 143}  # 143 is what a JVM says that stopped in good order
 SERVERS = {
@@ -112,12 +113,14 @@ def has_all_of_three_runs(pod: Pod, stream: Container) -> bool:
     return bool(found["clean"]) and len(ended) == len(found["runs"]) == 3
 
 
-@pytest.mark.parametrize("start", [start_kafka, start_registry, start_store], ids=["kafka", "registry", "store"])
-def test_a_server_is_ready_confined_and_stops(pod: Pod, start: Callable[[Pod], Container]) -> None:
+@pytest.mark.parametrize(
+    ("name", "start"), [("kafka", start_kafka), ("registry", start_registry), ("store", start_store)]
+)
+def test_a_server_is_ready_confined_and_stops(pod: Pod, name: str, start: Callable[[Pod], Container]) -> None:
     """A server of the stack answers its probe, has no rights, and ends on SIGTERM."""
     server = start(pod)
     require_confined(pod, server)
-    assert pod.stop(server, GRACE_S) in SIGTERM_ENDED
+    assert pod.stop(server, GRACE_S[name]) in SIGTERM_ENDED
 
 
 def test_kafka_is_formatted_once(pod: Pod) -> None:
@@ -126,7 +129,7 @@ def test_kafka_is_formatted_once(pod: Pod) -> None:
     def start_and_stop() -> str:
         kafka = start_kafka(pod)
         identity = pod.execute(kafka, "grep", "cluster.id", "/var/lib/kafka/data/meta.properties").stdout
-        assert pod.stop(kafka, GRACE_S) in SIGTERM_ENDED
+        assert pod.stop(kafka, GRACE_S["kafka"]) in SIGTERM_ENDED
         return identity
 
     first = start_and_stop()
@@ -162,7 +165,7 @@ def test_dashboard_is_healthy_confined_and_stops(pod: Pod) -> None:
     dashboard = pod.start("dashboard", environment={"WATTLINE_DASHBOARD_ADDRESS": "0.0.0.0"})  # noqa: S104 - in its own network
     pod.wait(answers(pod, dashboard, 8501, "/_stcore/health"), dashboard, READY_S)
     require_confined(pod, dashboard)
-    assert pod.stop(dashboard, 30) in SIGTERM_ENDED
+    assert pod.stop(dashboard, GRACE_S["dashboard"]) in SIGTERM_ENDED
 
 
 def test_trainer_trains_confined_and_stops(pod: Pod) -> None:
@@ -170,7 +173,7 @@ def test_trainer_trains_confined_and_stops(pod: Pod) -> None:
     trainer = pod.start("trainer", "digits", "--minutes", "5")
     pod.wait(lambda: "epoch 1:" in trainer.output, trainer, READY_S)
     require_confined(pod, trainer)
-    assert pod.stop(trainer, GRACE_S) in SIGTERM_ENDED
+    assert pod.stop(trainer, GRACE_S["trainer"]) in SIGTERM_ENDED
 
 
 def test_streaming_streams_what_the_trainer_sent(pod: Pod) -> None:
@@ -189,7 +192,7 @@ def test_streaming_streams_what_the_trainer_sent(pod: Pod) -> None:
     fleet = pod.start("trainer", "simulate", "--runs", "3", environment=SERVERS)
     assert fleet.process.wait(READY_S) == 0, fleet.output
     pod.wait(lambda: has_all_of_three_runs(pod, stream), stream, READY_S)
-    assert pod.stop(stream, GRACE_S) in SIGTERM_ENDED
+    assert pod.stop(stream, GRACE_S["streaming"]) in SIGTERM_ENDED
     assert "stopped between batches" in stream.output
 
 

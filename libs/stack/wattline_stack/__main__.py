@@ -28,7 +28,7 @@ downloads 210 MB and verifies them; later starts need no network."""
 EPILOG = """\
 settings (environment; defaults in brackets)
   WATTLINE_DATA_DIR            all data, logs and kept ports [.wattline in the current folder]
-  WATTLINE_CACHE_DIR           Java parts, shared by all checkouts [~/.cache/wattline]
+  WATTLINE_CACHE_DIR           Java parts, shared by all checkouts [the user's cache folder, as ~/.cache/wattline]
   WATTLINE_STORE_HEAP_MB       heap of the store; its data live there [768]
   WATTLINE_STORE_FSYNC         1: a write of the store survives a power cut too; single writes get slower [0]
   WATTLINE_STORE_COMPACT_MB    MB of the store's journal below which it is never compacted [16]

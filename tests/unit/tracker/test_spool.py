@@ -185,7 +185,7 @@ def test_what_cannot_be_delivered_is_kept_aside_with_the_reason(
     assert kept.read_bytes() == content
     reasons = kept.parent / "reasons.txt"
     assert reasons.read_text(encoding="utf-8") == f"{kept.name}: {reason}\n"
-    assert stat.S_IMODE(reasons.stat().st_mode) == 0o600
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (reasons, root.history_path)] == [0o600, 0o600]
     assert root.take_back() == 1
     assert not list(root.kept_aside.glob("*/"))
     assert _delivered(root, refuses_first=False) == 10
