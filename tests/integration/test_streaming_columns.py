@@ -91,6 +91,19 @@ def folded(spark: SparkSession, events: list[HardwareSampled]) -> dict[tuple[str
     return {(row["run_id"], row["window_start"]): row for row in rows}
 
 
+def test_a_windows_names_are_those_that_say_something(spark: SparkSession) -> None:
+    """The highest of them; "unknown", or no project, only where no event says more."""
+    events = [
+        sample(run_id="said", seq=seq, model_name=model, project=project)
+        for seq, (model, project) in enumerate(
+            [("unknown", None), ("bert", "nlp"), ("resnet50", None), ("unknown", None)]
+        )
+    ]
+    events += [sample(run_id="unsaid", seq=seq, model_name="unknown", project=None) for seq in range(2)]
+    names = {run_id: (row["model_name"], row["project"]) for (run_id, _), row in folded(spark, events).items()}
+    assert names == {"said": ("resnet50", "nlp"), "unsaid": ("unknown", None)}
+
+
 def test_the_fold_equals_a_plain_recount(spark: SparkSession) -> None:
     """Each window's figures equal those that plain Python computes from the same events."""
     events = random_samples(300, seed=1)

@@ -20,12 +20,13 @@ from tests.integration.store_line import Line
 from tests.line import wait_for
 from wattline_common import kafka, store
 from wattline_common.codec import encode_body, frame
-from wattline_common.errors import StopError
+from wattline_common.errors import StopError, StoreUnavailableError
 from wattline_common.events import Event
 from wattline_common.registry import Registry
 from wattline_common.settings import Endpoints as Addresses
 from wattline_common.store import Document
 from wattline_stack import Endpoints
+from wattline_streaming import job as streaming_job
 from wattline_streaming import summary
 from wattline_streaming.backlog import Backlog, batch_under_way, committed_offsets, is_committed, unread
 from wattline_streaming.figures import Figures
@@ -43,8 +44,8 @@ pytestmark = pytest.mark.timeout(600)  # a query is started up to six times, wit
 class Sink:
     """Takes windows, after it has failed as often as it is told to, and while it may go on."""
 
-    def __init__(self, failures: int = 0) -> None:
-        self.failures = failures
+    def __init__(self, failures: int = 0, outages: int = 0) -> None:
+        self.failures, self.outages = failures, outages
         self.rows: list[Document] = []
         self.called = threading.Event()
         self.go_on = threading.Event()
@@ -56,6 +57,9 @@ class Sink:
             return
         self.called.set()
         assert self.go_on.wait(120)
+        if self.outages:
+            self.outages -= 1
+            raise StoreUnavailableError("the store is away")
         if self.failures:
             self.failures -= 1
             raise ZeroDivisionError("a fault of ours")
@@ -141,6 +145,23 @@ def test_a_batch_that_fails_five_times_stops_loudly_and_is_repeated_after_the_cu
     finally:
         stop.set()
         running.join(60)
+    assert run_id in {row["run_id"] for row in sink.rows}
+
+
+def test_an_outage_is_no_failure_of_the_batch(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a server was away: what fails once after it is tried again as ever."""
+    monkeypatch.setattr(streaming_job, "_LONGEST_WAIT_S", 0.1)
+    run_id = f"outage-{uuid.uuid4().hex}"
+    driver.produce(run_id)
+    sink = Sink(outages=5, failures=1)
+    job, stop, running = driver.start(sink)
+    try:
+        wait_for(lambda: not driver.left(job) or not running.is_alive(), lambda: str(driver.left(job)), 240)
+    finally:
+        stop.set()
+        running.join(60)
+    assert driver.raised == []
+    assert (sink.outages, sink.failures, driver.figures.query_failures) == (0, 0, 6)
     assert run_id in {row["run_id"] for row in sink.rows}
 
 

@@ -20,7 +20,7 @@ from tools import pythons
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {"wattline_common": ROOT / "libs/common", "wattline": ROOT / "libs/tracker"}
-DATA = {"wattline_common": {"carbon/grid_intensity.csv"}, "wattline": set[str]()}
+DATA = {"wattline_common": {"carbon/countries.csv", "carbon/grid_intensity.csv"}, "wattline": set[str]()}
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 AWAY = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "SCHEMA_REGISTRY_URL": "http://127.0.0.1:1"}
 EPOCHS = 3

@@ -356,7 +356,8 @@ class Erasure(TypedDict):
 class LedgerRows(TypedDict):
     """What became of the messages of the batches whose end the stream has seen, since its first start.
 
-    A batch that a crash or a failure has repeated may be missing here; the audit counts exactly.
+    A batch that a crash or a failure has repeated may be missing here, and a topic that is read again from its start (a
+    new checkpoint) counts again; the audit counts exactly.
     """
 
     rows_booked: int  # first-seen good events

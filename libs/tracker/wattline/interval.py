@@ -10,7 +10,7 @@ from wattline.meters.base import Reading, mean_power_w
 from wattline_common import carbon
 from wattline_common.events import DeviceKind, DeviceReading, Method
 
-__all__ = ["JOULES_PER_KWH", "Interval", "Totals", "is_sound", "mean_use_pct", "memory_bytes"]
+__all__ = ["JOULES_PER_KWH", "Interval", "Totals", "is_sound"]
 
 JOULES_PER_KWH = 3.6e6
 _MEASURED = frozenset({Method.COUNTER, Method.SAMPLED_POWER})
@@ -30,6 +30,7 @@ class Interval:
     end_s: float = field(init=False)
     power_max_w: float = 0.0
     _readings: dict[tuple[str, Method, str], list[Reading]] = field(default_factory=dict)
+    _memory_bytes: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.end_s = self.start_s
@@ -51,8 +52,24 @@ class Interval:
         for reading in readings:
             self._readings.setdefault((reading.device_id, reading.method, reading.model_name), []).append(reading)
             power_w += reading.power_w
+            if reading.kind is DeviceKind.MEMORY and reading.memory_used_bytes is not None:
+                self._memory_bytes[reading.device_id] = reading.memory_used_bytes
         self.power_max_w = max(self.power_max_w, power_w)
         self.end_s = max(self.end_s, at_s)
+
+    def mean_use_pct(self, kind: DeviceKind) -> float | None:
+        """Return the mean use of the devices of a kind, each over its time, None when none says."""
+        by_device: dict[str, list[tuple[float | None, float]]] = {}
+        for readings in self._readings.values():
+            for reading in readings:
+                if reading.kind is kind:
+                    by_device.setdefault(reading.device_id, []).append((reading.utilization_pct, reading.interval_s))
+        found = [mean for each in by_device.values() if (mean := _mean(each)) is not None]
+        return math.fsum(found) / len(found) if found else None
+
+    def memory_bytes(self) -> int | None:
+        """Return the main memory in use by each device's last word, None when no device says."""
+        return sum(self._memory_bytes.values()) if self._memory_bytes else None
 
     def devices(self) -> list[DeviceReading]:
         """Return each device's part."""
@@ -112,18 +129,6 @@ class Totals:
             measured_energy_kwh=self.measured_energy_kwh + other.measured_energy_kwh,
             emissions_kg=self.emissions_kg + other.emissions_kg,
         )
-
-
-def mean_use_pct(devices: Iterable[DeviceReading], kind: DeviceKind) -> float | None:
-    """Return the mean use of the devices of a kind, None when none says."""
-    found = [d.utilization_pct for d in devices if d.kind is kind and d.utilization_pct is not None]
-    return math.fsum(found) / len(found) if found else None
-
-
-def memory_bytes(devices: Iterable[DeviceReading]) -> int | None:
-    """Return the main memory in use, None when no device says."""
-    found = [d.memory_used_bytes for d in devices if d.kind is DeviceKind.MEMORY and d.memory_used_bytes is not None]
-    return sum(found) if found else None
 
 
 def _kwh(joules: Iterable[float]) -> float:

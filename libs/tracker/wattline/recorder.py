@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from wattline.interval import JOULES_PER_KWH, Interval, Totals, is_sound, mean_use_pct, memory_bytes
+from wattline.interval import JOULES_PER_KWH, Interval, Totals, is_sound
 from wattline.meters.base import Reading, mean_power_w
 from wattline.steps import Step, StepThinner
 from wattline_common import carbon
@@ -227,10 +227,10 @@ class Recorder:
             grid_intensity_source=grid.label,
             grid_intensity_kind=grid.kind,
             pue=self._price.pue,
-            cpu_utilization_pct=mean_use_pct(devices, DeviceKind.CPU),
+            cpu_utilization_pct=interval.mean_use_pct(DeviceKind.CPU),
             cpu_steal_pct=interval.cpu_steal_pct,
-            memory_used_bytes=memory_bytes(devices),
-            gpu_utilization_pct=mean_use_pct(devices, DeviceKind.GPU),
+            memory_used_bytes=interval.memory_bytes(),
+            gpu_utilization_pct=interval.mean_use_pct(DeviceKind.GPU),
             devices=devices,
         )
 

@@ -91,7 +91,7 @@ def _task(summary: RunSummary, told: dict[str, str]) -> dict[str, Any]:
         "algorithmName": summary["model_name"],
         "framework": _said(summary["framework"]),
         "optimizer": hyperparameters(summary).get("optimizer"),
-        "epochsNumber": None if summary["epoch"] is None else summary["epoch"] + 1,  # ours are counted from 0
+        "epochsNumber": _epochs(summary),
     }
     return _known(
         {
@@ -103,6 +103,12 @@ def _task(summary: RunSummary, told: dict[str, str]) -> dict[str, Any]:
             "taskDescription": _description(summary),
         }
     )
+
+
+def _epochs(summary: RunSummary) -> int | None:
+    """Return the epochs of a run that has done its plan; trainings count theirs from 0 or 1, so no other is known."""
+    plans = [(source.get("started") or {}).get("planned_epochs") for source in summary["sources"].values()]
+    return next(filter(None, plans), None) if summary["status"] == "COMPLETED" else None
 
 
 def _description(summary: RunSummary) -> str:

@@ -48,8 +48,9 @@ class BudgetUse:
         since, until = self.span.since(zone), self.span.until(zone)
         if self.is_passed or not self.used or not since < now < until:
             return None
-        needed = (now - since) / self.ratio
-        return since + needed if needed < until - since else None
+        if self.ratio <= (now - since) / (until - since):  # looked at first: a tiny one would be beyond all years
+            return None
+        return since + (now - since) / self.ratio
 
 
 def uses(

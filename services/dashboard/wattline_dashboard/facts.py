@@ -133,11 +133,14 @@ def seq_max(summary: RunSummary) -> dict[str, int]:
 
 
 def spans(summary: RunSummary) -> list[tuple[int, int]]:
-    """Return from when to when each source was heard of, in microseconds since 1970."""
+    """Return from when to when each source that samples was heard of, in microseconds since 1970.
+
+    Others add no energy: of the ranks of a host one measures, and a script inside `wattline run` leaves it to that.
+    """
     return [
         (source["first_timestamp_us"], source["last_timestamp_us"])
         for source in summary["sources"].values()
-        if "first_timestamp_us" in source and "last_timestamp_us" in source
+        if source.get("latest_sample") and "first_timestamp_us" in source and "last_timestamp_us" in source
     ]
 
 

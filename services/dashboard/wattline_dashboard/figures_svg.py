@@ -39,16 +39,21 @@ class Drawing:
 
 
 def draw(title: str, lines: Sequence[Line], *, x_unit: str, words: str) -> Drawing | None:
-    """Return the drawing of curves on common axes that begin at 0, or none where there is nothing to draw."""
+    """Return the drawing of curves on common axes that hold 0, or none where there is nothing to draw."""
     points = [(x, y) for line in lines for x, y in zip(line.x, line.y, strict=True)]
     if not points:
         return None
-    highest = max(max((*line.y, *line.high), default=0.0) for line in lines)
-    x_step, y_step = _step(max(x for x, _ in points)), _step(highest)
-    x_top, y_top = max(x for x, _ in points) or x_step, y_step * math.ceil(highest / y_step or 1)
+    heights = [_bounded(y) for line in lines for y in (*line.y, *line.low, *line.high)]
+    highest, lowest = max(0.0, *heights), min(0.0, *heights)
+    x_step, y_step = _step(max(x for x, _ in points)), _step(highest - lowest)
+    x_top, y_bottom = max(x for x, _ in points) or x_step, y_step * math.floor(lowest / y_step)
+    y_top = max(y_step * math.ceil(highest / y_step), y_bottom + y_step)
+
+    def height(y: float) -> float:
+        return HEIGHT_PX - _BOTTOM - (_bounded(y) - y_bottom) / (y_top - y_bottom) * _INNER[1]
 
     def at(x: float, y: float) -> str:
-        return f"{_LEFT + x / x_top * _INNER[0]:.1f} {HEIGHT_PX - _BOTTOM - y / y_top * _INNER[1]:.1f}"
+        return f"{_LEFT + x / x_top * _INNER[0]:.1f} {height(y):.1f}"
 
     return Drawing(
         title=title,
@@ -69,14 +74,21 @@ def draw(title: str, lines: Sequence[Line], *, x_unit: str, words: str) -> Drawi
             if line.high and line.low
         ],
         x_ticks=[
-            (_LEFT + x / x_top * _INNER[0], f"{x:g}{f' {x_unit}' if x == 0 else ''}") for x in _ticks(x_step, x_top)
+            (_LEFT + x / x_top * _INNER[0], f"{x:g}{f' {x_unit}' if x == 0 else ''}")
+            for x in _ticks(x_step, 0.0, x_top)
         ],
-        y_ticks=[(HEIGHT_PX - _BOTTOM - y / y_top * _INNER[1], f"{y:g}") for y in _ticks(y_step, y_top)],
+        y_ticks=[(height(y), f"{y:g}") for y in _ticks(y_step, y_bottom, y_top)],
     )
 
 
 _INNER = (WIDTH_PX - _LEFT - _RIGHT, HEIGHT_PX - _TOP - _BOTTOM)
+_MOST = 1e300
 _NOTHING = 1e-300  # below it, a part of a value is no number that can be divided by
+
+
+def _bounded(y: float) -> float:
+    """Return a value whose difference to any other is a number."""
+    return max(-_MOST, min(y, _MOST))
 
 
 def _step(highest: float) -> float:
@@ -88,8 +100,9 @@ def _step(highest: float) -> float:
     return next(nice * power for nice in _NICE if nice * power >= rough * (1 - 1e-9))
 
 
-def _ticks(step: float, top: float) -> list[float]:
-    return [float(f"{number * step:.12g}") for number in range(int(top / step * (1 + 1e-9)) + 1)]
+def _ticks(step: float, bottom: float, top: float) -> list[float]:
+    first, last = math.ceil(bottom / step * (1 + 1e-9)), math.floor(top / step * (1 + 1e-9))
+    return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
 
 
 def _thinned(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:

@@ -182,12 +182,15 @@ class _Bars:
 
     def __init__(self, starts: Sequence[datetime.datetime], bar: Bar, zone: datetime.tzinfo) -> None:
         self.count = len(starts)
+        self._last = starts[-1] if starts else None
         self._numbers = {start: number for number, start in enumerate(starts)}
         self._bar, self._zone = bar, zone
 
     def number(self, moment: datetime.datetime) -> int:
-        """Return the bar of a moment; a stretch that began just before the period counts to the first bar."""
-        return self._numbers.get(bar_start(moment, self._bar, self._zone), 0)
+        """Return the bar of a moment: the first one of what is just before the period, the last of what is ahead."""
+        start = bar_start(moment, self._bar, self._zone)
+        is_ahead = self._last is not None and start > self._last
+        return self._numbers.get(start, self.count - 1 if is_ahead else 0)
 
 
 def _run_class(

@@ -21,6 +21,7 @@ from wattline_common.store import (
     rollup_id,
 )
 from wattline_common.sums import total
+from wattline_streaming.typed import UNKNOWN
 
 __all__ = [
     "GROUPS",
@@ -174,5 +175,5 @@ def _weighted_mean(means: Sequence[float | None], weights: Sequence[float]) -> f
     return total(value for value, _ in weighed) / total(weight for _, weight in weighed)
 
 
-def _rank(key: str | None) -> tuple[bool, str]:
-    return key is not None, key or ""
+def _rank(key: str | None) -> tuple[bool, bool, str]:
+    return key is not None, key != UNKNOWN, key or ""

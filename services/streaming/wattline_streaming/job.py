@@ -72,7 +72,8 @@ class Job:
         self._figures = figures
         self._vitals = vitals
         self._busy = threading.Lock()  # the ledger and the upkeep never run at the same time
-        self._failures = 0
+        self._failures = 0  # in a row, for any reason
+        self._failed: tuple[int | None, int] = (None, 0)  # a batch, and how often it failed with all servers there
         self._query: StreamingQuery | None = None
         self.checkpoint = Path(settings.checkpoint_dir, f"generation-{_GENERATION}")
 
@@ -150,7 +151,7 @@ class Job:
             behind = self._is_behind(before, took_s=(_now() - started).total_seconds())
             settled = Settled() if self._upkeep.can_wait(busy=behind) else self._upkeep.settle()
             self._upkeep.erase()
-            self._failures = 0
+            self._failures, self._failed = 0, (None, 0)
             self._note(before)
             facts: StreamingHealth = {
                 "batch_id": batch_id,
@@ -227,15 +228,21 @@ class Job:
         self._figures.query_failures += 1
         self._vitals.beat(QUERY)
         self._vitals.note(QUERY, failures.cause(problem))
-        if not failures.is_outage(problem) and self._failures >= _MOST_FAILURES:
+        if not failures.is_outage(problem) and self._failed_again() >= _MOST_FAILURES:
             raise StopError(
-                f"the same batch failed {self._failures} times: {batch_under_way(self.checkpoint)}. Nothing of it is "
+                f"the same batch failed {self._failed[1]} times: {batch_under_way(self.checkpoint)}. Nothing of it is "
                 "skipped: mend the cause and start again, it is repeated then. If the checkpoint itself is damaged, "
                 f"{START_ANEW}. {problem}"
             )
         wait_s = min(2.0 ** (self._failures - 1), _LONGEST_WAIT_S)
         _LOG.warning("the query stopped (%d in a row), next try in %.0f s: %s", self._failures, wait_s, problem)
         stop.wait(wait_s)
+
+    def _failed_again(self) -> int:
+        """Count a failure of the batch under way that is no outage; return how many it has had."""
+        batch, (before, times) = planned_batch(self.checkpoint), self._failed
+        self._failed = (batch, times + 1 if batch == before else 1)
+        return self._failed[1]
 
 
 def _rests(status: Mapping[str, Any]) -> bool:

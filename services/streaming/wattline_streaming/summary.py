@@ -15,7 +15,7 @@ from typing import Any
 from wattline_common.events import HardwareSampled, RunFinished, RunStarted, RunStatus, StepCompleted
 from wattline_common.store import Document, SourceSummary, as_map, as_pairs
 from wattline_common.sums import total
-from wattline_streaming.typed import CONTEXT
+from wattline_streaming.typed import CONTEXT, UNKNOWN
 
 __all__ = ["Gathered", "nested", "own_fields", "source_updates"]
 
@@ -128,16 +128,15 @@ class Gathered:
 
 
 def own_fields(run_id: str, sources: Mapping[str, SourceSummary]) -> Document:
-    """Return the run's own fields: context of its first source, sums of its sources' totals, status."""
+    """Return the run's own fields: what its sources say of it, the first that says it; sums of their totals; status."""
     in_order = [sources[key] for key in sorted(sources, key=lambda key: (sources[key]["first_timestamp_us"], key))]
     first_us = min(source["first_timestamp_us"] for source in in_order)
     last_us = max(source["last_timestamp_us"] for source in in_order)
     status = _status(in_order)
-    context = in_order[0]["context"]
     return {
         "run_id": run_id,
         "status": status,
-        **{name: context.get(name) for name in CONTEXT},
+        **{name: _said([source["context"].get(name) for source in in_order]) for name in CONTEXT},
         "simulated": any(source["context"].get("simulated") for source in in_order),
         "hosts": sorted({source["context"].get("host") or "unknown" for source in in_order}),
         "methods": sorted({method for source in in_order for method in source.get("methods", {})}),
@@ -150,6 +149,11 @@ def own_fields(run_id: str, sources: Mapping[str, SourceSummary]) -> Document:
         **_progress(in_order),
         "power_w": _power_w(in_order) if status == RUNNING else None,
     }
+
+
+def _said(values: list[str | None]) -> str | None:
+    """Return the first value that says something: `wattline run` knows no model, the script inside it may."""
+    return next((value for value in values if value not in {None, UNKNOWN}), values[0])
 
 
 def _status(sources: Iterable[SourceSummary]) -> str:

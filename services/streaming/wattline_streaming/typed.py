@@ -27,9 +27,11 @@ __all__ = [
     "READER_SCHEMA",
     "REJECTED_REASON",
     "REJECTED_ROWS",
+    "UNKNOWN",
     "typed_row",
 ]
 
+UNKNOWN = "unknown"  # the contract's default: its source says nothing of it
 CONTEXT = ("user_id", "model_name", "dataset_name", "framework", "environment", "region_iso", "project")
 ENERGY_BY_KIND = {f"energy_{kind.lower()}_kwh": kind.value for kind in DeviceKind}
 _KINDS = frozenset(ENERGY_BY_KIND.values())

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F  # noqa: N812  # Spark's own convention
 
 from wattline_common.events import WindowAggregated
 from wattline_common.store import MEAN_WEIGHTS, SETTLEMENT, WINDOW_LENGTH_S, Aggregate
-from wattline_streaming.typed import CONTEXT, ENERGY_BY_KIND
+from wattline_streaming.typed import CONTEXT, ENERGY_BY_KIND, UNKNOWN
 
 __all__ = ["aggregate", "fold", "is_whole", "stored_row", "window_aggregated"]
 
@@ -52,12 +52,19 @@ def fold(rows: DataFrame, *, watermark_s: int) -> DataFrame:
             _energy_cpu_correlation().alias("energy_cpu_utilization_corr"),
             F.coalesce(F.sum("interval_s"), F.lit(0.0)).alias("interval_s"),
             *(F.count(name).alias(count) for name, count in _COUNTED.items()),
-            *(F.max(name).alias(name) for name in (*CONTEXT, "simulated")),
+            *(_highest_said(name).alias(name) for name in CONTEXT),
+            F.max("simulated").alias("simulated"),
         )
         .withColumns({"window_start": F.col("window.start"), "window_end": F.col("window.end")})
         .withColumns({name: F.col(_SHARES)[place] for place, name in enumerate(_PERCENTILES)})
         .drop("window", _SHARES)
     )
+
+
+def _highest_said(name: str) -> Column:
+    """Return the highest value that says something; "unknown" where all are that, null where all are null."""
+    said = F.when(F.col(name) != F.lit(UNKNOWN), F.col(name))
+    return F.coalesce(F.max(said), F.max(name))
 
 
 def _energy_cpu_correlation() -> Column:

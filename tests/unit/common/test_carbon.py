@@ -46,7 +46,21 @@ def test_an_unknown_part_of_the_usa_is_the_usa(region: str) -> None:
     assert carbon.grid_intensity(region) == carbon.grid_intensity("USA")
 
 
-@pytest.mark.parametrize("region", ["", "unknown", "FR", "DE-BY", "XXX", "US", "Earth", "../etc", "\0"])
+@pytest.mark.parametrize(
+    ("region", "country"), [("FR-IDF", "FRA"), ("de-by", "DEU"), ("CA-QC", "CAN"), ("FR", "FRA"), ("US", "USA")]
+)
+def test_a_part_of_a_country_is_its_country(region: str, country: str) -> None:
+    """The table has no other states than those of the USA; eight times as much, the world's mean, would be wrong."""
+    assert carbon.grid_intensity(region) is carbon.zones()[country]
+
+
+def test_every_country_of_the_table_has_its_two_letters() -> None:
+    """So that none of their parts is priced as the world."""
+    countries = [code for code in carbon.zones() if re.fullmatch(r"[A-Z]{3}", code)]
+    assert sorted(carbon._countries().values()) == sorted(countries)
+
+
+@pytest.mark.parametrize("region", ["", "unknown", "XX", "XX-BY", "XXX", "FRAU", "Earth", "../etc", "\0"])
 def test_anything_else_is_the_world(region: str) -> None:
     """No region stays without an intensity, and `zone` says that it is the world's."""
     assert carbon.grid_intensity(region) is carbon.zones()[carbon.WORLD]

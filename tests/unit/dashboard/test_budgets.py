@@ -165,6 +165,7 @@ def test_the_day_of_passing_follows_from_the_pace() -> None:
     budget = Budget("user", "ada", "energy", 10.0, "month")
     assert BudgetUse(budget, MARCH, 5.0).passes_at(since + length / 4, zone) == since + length / 2
     assert BudgetUse(budget, MARCH, 2.0).passes_at(since + length / 4, zone) is None
+    assert BudgetUse(budget, MARCH, 1e-9).passes_at(since + length / 4, zone) is None, "in some hundred million years"
     assert BudgetUse(budget, MARCH, 11.0).passes_at(since + length / 4, zone) is None
     assert BudgetUse(budget, MARCH, 5.0).passes_at(since - length, zone) is None
     assert BudgetUse(budget, MARCH, 0.0).passes_at(since + length / 4, zone) is None

@@ -97,6 +97,13 @@ def test_bars_stand_where_the_energy_was_used() -> None:
     assert (used[10], used[9], used[8]) == (1.0, 3.0, 0.0)
 
 
+def test_energy_of_a_clock_that_is_ahead_is_in_the_last_bar() -> None:
+    """And that of a stretch which began before the period in the first."""
+    late, early = _row("real", -1, 5.0), _row("real", 24.5, 7.0)
+    bars = _fold(rows=[late, early]).classes["real"].bars
+    assert (bars[0].energy_kwh, bars[-1].energy_kwh) == (7.0, 5.0)
+
+
 def test_filters_leave_runs_out_of_everything() -> None:
     """A filter acts on totals, the period before, groups and runs alike; what may be chosen stays."""
     fleet = _fold(Filters(user="ada", kind="real"))

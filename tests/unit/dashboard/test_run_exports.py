@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.dashboard_runs import GRID_INTENSITY_G_PER_KWH, summary_document, window_documents
+from tests.dashboard_runs import GRID_INTENSITY_G_PER_KWH, recorded_run, summary_document, window_documents
 from tests.unit.dashboard.boamps_model import BOAMPS_REPORT
 from tests.unit.dashboard.run_examples import NOW, described_run, described_summary
 from wattline_common.events import RunStatus
@@ -63,6 +63,20 @@ def test_boamps_has_the_stores_figures() -> None:
     assert components["cpu"] == {"componentName": "EPYC", "componentType": "cpu", "nbComponent": 8}
     assert components["gpu"]["memorySize"] == 40
     assert components["ram"]["memorySize"] == 64
+
+
+@pytest.mark.parametrize(
+    ("status", "planned", "told"),
+    [(RunStatus.COMPLETED, 5, 5), (RunStatus.COMPLETED, None, None), (RunStatus.STOPPED, 5, None)],
+)
+def test_boamps_says_epochs_that_were_planned_and_done(
+    status: RunStatus, planned: int | None, told: int | None
+) -> None:
+    """By a plan that was carried out: whether the first epoch is 0 or 1 is each training's own."""
+    began = NOW - datetime.timedelta(minutes=5)
+    summary = summary_document(recorded_run("r", began, seconds=20, status=status, planned_epochs=planned))
+    report = _valid(json.loads(boamps_json(cast("RunSummary", summary), NOW)))
+    assert report["task"]["algorithms"][0].get("epochsNumber") == told
 
 
 def test_boamps_leaves_out_what_is_not_known() -> None:

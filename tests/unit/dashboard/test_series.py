@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.dashboard_runs import Event, raw_documents, recorded_run, summary_document, window_documents
-from wattline_common.events import RunStatus
+from wattline_common.events import HardwareSampled, RunStatus
 from wattline_dashboard.curves import MAX_POINTS, RunSeries
 from wattline_dashboard.facts import spans
 from wattline_dashboard.history import RunHistory
@@ -80,6 +80,20 @@ def test_power_from_windows_is_the_runs_and_not_a_sources() -> None:
     memory_w = series.power.watts["MEMORY"]
     assert memory_w[0] == pytest.approx(6.0)
     assert memory_w[-2] == pytest.approx(3.0)
+
+
+def test_a_source_that_only_reports_steps_adds_no_power() -> None:
+    """A rank that does not measure, or a script inside `wattline run`: it is there, and the watts are the other's."""
+    measuring = recorded_run("r", START, seconds=180, source_id="a", interval_s=55.0)
+    reporting = [
+        event
+        for event in recorded_run("r", START, seconds=180, source_id="b", interval_s=55.0)
+        if not isinstance(event, HardwareSampled)
+    ]
+    summary: Any = summary_document([*measuring, *reporting])
+    windows = window_documents([*measuring, *reporting])
+    series = from_windows(windows, until=summary["last_event_at"], sources=spans(summary))
+    assert series.power.watts["MEMORY"] == pytest.approx([3.0] * len(series.power.watts["MEMORY"]))
 
 
 def test_devices_are_told_apart() -> None:

@@ -171,6 +171,16 @@ def test_a_runs_hour_goes_to_the_highest_group_that_its_windows_name() -> None:
     assert [users[key, DAY_S]["runs"] for key in ("ada", "zoe")] == [1, 1]
 
 
+def test_a_name_that_says_something_goes_before_the_unknown() -> None:
+    """Windows in which only `wattline run` spoke do not take the script's hour to another model."""
+    said = figures(context=figures()["context"] | {"model_name": "resnet50"})
+    unsaid = figures(context=figures()["context"] | {"model_name": "unknown"})
+    starts = [MIDNIGHT + datetime.timedelta(minutes=minute) for minute in (0, 1)]
+    windows = [window("run", at, each) for at, each in zip(starts, (unsaid, said), strict=True)]
+    models = {(r["key"], r["length_s"]) for r in rolled_up(windows) if r["dimension"] == "model_name"}
+    assert models == {("resnet50", HOUR_S), ("resnet50", DAY_S)}
+
+
 @pytest.mark.parametrize("values", [[1e308, 1e308], [math.inf, -math.inf], [math.inf, 1e308, 1e308]])
 def test_sums_beyond_a_double_stop_nothing(values: list[float]) -> None:
     """They are infinite or no number; everything else goes on."""

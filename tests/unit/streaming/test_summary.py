@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import random
 from typing import Any
 
@@ -64,6 +65,20 @@ def test_order_and_repetition_change_nothing(seed: int, sources: int) -> None:
     rng.shuffle(shuffled)
     assert gathered(shuffled) == gathered(events)
     assert own_fields("run", gathered(shuffled)) == own_fields("run", gathered(events))
+
+
+def test_a_run_is_called_what_the_first_source_that_knows_calls_it() -> None:
+    """Of `wattline run` and the script inside, the first knows no model, and no project."""
+    wrapper = {"model_name": "unknown", "dataset_name": "unknown", "project": None, "user_id": "ada"}
+    script = {"model_name": "resnet50", "dataset_name": "cifar10", "project": "nlp", "user_id": "unknown"}
+    events = [
+        dataclasses.replace(event, timestamp=event.timestamp + datetime.timedelta(seconds=late_s), **names)
+        for source_id, late_s, names in (("w", 0, wrapper), ("s", 5, script))
+        for event in run_events("run", source_id=source_id)
+    ]
+    fields = own_fields("run", gathered(events))
+    assert {name: fields[name] for name in wrapper} == script | {"user_id": "ada"}
+    assert own_fields("run", gathered(events[: len(events) // 2]))["model_name"] == "unknown"
 
 
 def test_totals_are_the_sums_of_the_sources() -> None:

@@ -54,7 +54,6 @@ class IntensitySource(Protocol):
 @functools.cache
 def zones() -> dict[str, GridIntensity]:
     """Return the packaged table, zone code to intensity."""
-    text = resources.files(__name__).joinpath("grid_intensity.csv").read_text(encoding="utf-8")
     return {
         row["zone"]: GridIntensity(
             zone=row["zone"],
@@ -65,21 +64,31 @@ def zones() -> dict[str, GridIntensity]:
             kind=GridIntensityKind(row["kind"]),
             licence=row["licence"],
         )
-        for row in csv.DictReader(text.splitlines())
+        for row in _rows("grid_intensity.csv")
     }
+
+
+@functools.cache
+def _countries() -> dict[str, str]:
+    """Return three-letter codes of ISO 3166-1 by the two letters with which codes of ISO 3166-2 begin."""
+    return {row["alpha_2"]: row["alpha_3"] for row in _rows("countries.csv")}
+
+
+def _rows(name: str) -> csv.DictReader[str]:
+    return csv.DictReader(resources.files(__name__).joinpath(name).read_text(encoding="utf-8").splitlines())
 
 
 def grid_intensity(region_iso: str) -> GridIntensity:
     """Return the intensity of a region: its own, else its country's, else the world's (then ``zone`` is WORLD).
 
-    ``region_iso`` is ISO 3166-1 alpha-3 (``FRA``) or ISO 3166-2 (``US-CA``), in any case.
+    ``region_iso`` is ISO 3166-1 alpha-3 (``FRA``) or ISO 3166-2 (``US-CA``), in any case. Of parts of countries the
+    table has the states of the USA only, so ``DE-BY`` is priced as Germany; so are two letters alone (``DE``).
     """
     code = region_iso.strip().upper()
     table = zones()
     if code in table:
         return table[code]
-    # The only ISO 3166-2 entries are the states of the USA; a territory missing there still is the USA.
-    return table["USA"] if code.startswith("US-") else table[WORLD]
+    return table[_countries().get(code.partition("-")[0], WORLD)]
 
 
 def emissions_kg(energy_kwh: float, *, pue: float, grid_intensity_g_per_kwh: float) -> float:
