@@ -74,10 +74,11 @@ class Run:
                 told = told if value is None else value
         return told
 
-    @property
-    def first_source(self) -> dict[int, Event]:
-        """Return the events of the source that was first."""
-        return min(self.sources.items(), key=lambda item: (_first_us(item[1]), item[0]))[1]
+    def first_said(self, name: str) -> Any:
+        """Return what the first of its sources that knows calls the run; the first one's word where none does."""
+        in_order = sorted(self.sources.items(), key=lambda item: (_first_us(item[1]), item[0]))
+        values = [getattr(next(iter(source.values())), name) for _, source in in_order]
+        return next((value for value in values if value not in {None, "unknown"}), values[0])
 
     @property
     def power_w(self) -> float | None:

@@ -154,14 +154,14 @@ def test_totals_are_the_models(history: History) -> None:
 
 @given(histories())
 def test_what_a_run_tells_is_what_its_sources_told_last(history: History) -> None:
-    """Each training figure is the one of the highest seq that told it, context and power likewise."""
+    """Each training figure is the one of the highest seq that told it; names are those of the first that knows."""
     found = one_by_one(good(history))
     for run_id, run in runs_of(history).items():
         summary = found[run_id]
         told = {name: summary[name] for name in ("epoch", "step", "loss", "accuracy")}
         assert told == {name: run.last_told(name) for name in told}
-        first = next(iter(run.first_source.values()))
-        assert (summary["user_id"], summary["project"]) == (first.user_id, first.project)
+        names = ("user_id", "project", "model_name")
+        assert [summary[name] for name in names] == [run.first_said(name) for name in names]
         assert summary["started_at"] == min(event.timestamp for event in run.events)
         assert summary["last_event_at"] == max(event.timestamp for event in run.events)
         if run.status == "RUNNING":

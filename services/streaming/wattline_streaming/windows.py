@@ -62,9 +62,13 @@ def fold(rows: DataFrame, *, watermark_s: int) -> DataFrame:
 
 
 def _highest_said(name: str) -> Column:
-    """Return the highest value that says something; "unknown" where all are that, null where all are null."""
-    said = F.when(F.col(name) != F.lit(UNKNOWN), F.col(name))
-    return F.coalesce(F.max(said), F.max(name))
+    """Return the highest value that says something; "unknown", or no project, where none does.
+
+    By one aggregate, as ever: a second one would be another state, which no checkpoint of before has.
+    """
+    if name == "project":
+        return F.max(name)
+    return F.coalesce(F.max(F.nullif(F.col(name), F.lit(UNKNOWN))), F.lit(UNKNOWN))
 
 
 def _energy_cpu_correlation() -> Column:
