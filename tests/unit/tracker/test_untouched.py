@@ -37,7 +37,7 @@ ENDINGS = {
     "raises": "raise ValueError('its own')",
     "sigterm": "os.kill(os.getpid(), signal.SIGTERM)",
     "handled": f"{HANDLED}os.kill(os.getpid(), signal.SIGTERM)",
-    "interrupted": "os.kill(os.getpid(), signal.SIGINT)\ntime.sleep(10)",
+    "interrupted": "signal.raise_signal(signal.SIGINT)",
     "in the sampler": SAMPLER,
     "in the sampler, handled": f"{HANDLED}{SAMPLER}",
     "forks": "child = os.fork()\nif child == 0: sys.exit(5)\nprint(os.waitpid(child, 0)[1])",
